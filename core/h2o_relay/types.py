@@ -1,0 +1,214 @@
+"""The vocabulary of the contract: what hooks are given and what they return.
+
+Everything here is a value. `Chunk` and `Completion` live in `chunks.py` and are published here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol
+
+from .chunks import Chunk, Completion
+
+__all__ = [
+    "ALL",
+    "Call",
+    "Capabilities",
+    "Chunk",
+    "Completion",
+    "Deployment",
+    "Endpoint",
+    "Everything",
+    "Identified",
+    "Kind",
+    "Load",
+    "Model",
+    "Progress",
+    "Reply",
+    "Request",
+    "Server",
+    "Target",
+]
+
+Kind = Literal["chat", "text"]
+"""`chat` is OpenAI's /chat/completions, `text` its /completions."""
+
+
+class Everything(frozenset[str]):
+    """The set that contains every field name."""
+
+    def __contains__(self, item: object) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return "ALL"
+
+
+ALL: Final = Everything()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """One upstream, as a plugin parsed it. Its repr and `shown` hold no secret."""
+
+    plugin: str | None
+    """Entry-point name of the owner; None for a bare URL that is still to be identified."""
+    url: str | None = None
+    """Base URL, as written; None where the plugin has a default or finds it on opening."""
+    api: Kind | None = None
+    """Which of the two APIs the string asked for, if it did."""
+    key: str | None = field(default=None, repr=False)
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Headers to send with every request; lower-case names."""
+    model: str | None = None
+    """The model, if the string itself names one."""
+    key_env: tuple[str, ...] = ()
+    """Environment variables that may hold the key, the first one set wins (see `resolve`)."""
+    url_env: tuple[str, ...] = ()
+    """The same for the base URL."""
+    chat_only: tuple[str, ...] = ()
+    """Base models beginning with one of these are promoted from `text` to `chat`, unless they
+    have `-instruct` in their name (h2oGPT's rule for OpenAI)."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The plugin's own fields."""
+    shown: str = ""
+    """The server string with its secrets masked, for people and logs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model as a server lists it."""
+
+    id: str
+    max_context: int | None = None
+    """Tokens that prompt and answer may have together, if the server says so."""
+    raw: Mapping[str, Any] = field(default_factory=dict)
+    """The server's own entry, whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A model on a server under the name that clients ask for."""
+
+    name: str
+    server: Server
+    model: str
+    """The server's own name for it."""
+    base_model: str | None = None
+    max_context: int | None = None
+    owned_by: str = ""
+    created: int = 0
+    """Unix time in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a server can do, as far as its plugin can tell without asking it."""
+
+    kinds: frozenset[Kind] = frozenset({"chat", "text"})
+    fields: frozenset[str] = ALL
+    """Request fields that are honoured; what is not in it is reported to the caller."""
+    paths: frozenset[str] = frozenset({"/chat/completions", "/completions", "/models"})
+    """OpenAI paths below /v1 that `forward` answers."""
+    cancels: frozenset[Literal["stream", "generate"]] = frozenset({"stream", "generate"})
+    """Which of the two stop the server's work when their connection is closed. Without
+    `generate` the kernel streams from the server and assembles the answer."""
+    finishes: bool = True
+    """False for servers that end a complete stream without a finish reason."""
+    continues_text: bool = False
+    """The server can continue a text that it is given as the beginning of its answer."""
+    tokenizer: bool = False
+    """`count_tokens` works."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A generation request in OpenAI's terms."""
+
+    kind: Kind
+    params: Mapping[str, Any]
+    """The request's fields by OpenAI's names, unknown ones included, `model` and `stream` too."""
+    body: bytes | None
+    """The caller's own bytes for `params`; None where there are none or they no longer fit."""
+    deployment: Deployment
+    prompt: str | None = None
+    """What `messages` became for a server that only completes text."""
+    stops: tuple[str, ...] = ()
+    """Stop strings that rendering added."""
+    continue_from: str | None = None
+    """Text that the answer so far consists of, to be continued."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """An HTTP request in OpenAI's shape, before a plugin says where it goes."""
+
+    method: str
+    path: str
+    """Below /v1, with its leading slash: `/chat/completions`."""
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """From the kernel's allow-list; lower-case names."""
+    body: bytes | AsyncIterable[bytes] = b""
+    params: Mapping[str, Any] | None = None
+    """The decoded body, where the kernel has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where and how a `Call` is sent. A relative `url` is joined to the client's base."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | AsyncIterable[bytes] = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """What a plugin's `connect` yields to let the kernel's HTTP client do the rest: the base that
+    relative `Target` URLs are joined to, and headers for every request to it."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An upstream's answer, not yet read."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identified:
+    """A plugin recognised the server behind a bare URL; the highest rank decides."""
+
+    server: Server
+    rank: int
+    """10 for any OpenAI-compatible server, 50 for a particular product."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How busy a server is, in its own words."""
+
+    running: int | None = None
+    waiting: int | None = None
+    cache_use: float | None = None
+    """Share of the KV cache that is taken, 0 to 1."""
+
+
+class Progress(Protocol):
+    """Told how a download goes: bytes so far, bytes in all (None: unknown), what is being done."""
+
+    def __call__(self, done: int, total: int | None, what: str) -> None: ...
+
+
+Getter = Callable[[str], Awaitable[tuple[int, Mapping[str, str], bytes]]]
+"""`await get(path)` GETs a path below a bare URL: status, headers, at most 1 MiB of body."""
