@@ -1,0 +1,337 @@
+"""The one HTTP client of the kernel: pooled HTTP/1.1, no redirects, no cookies, no surprises.
+
+Small on purpose: a request to an upstream costs a fraction of what general clients ask for it
+(docs/performance.md). What is rare goes through aiohttp instead (`http_library`): proxies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from functools import lru_cache
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, Self
+from urllib.parse import quote, urlsplit
+
+from .errors import (
+    ConnectTimeout,
+    InvalidRequest,
+    PluginError,
+    RelayError,
+    UpstreamBadResponse,
+    UpstreamDisconnected,
+    UpstreamDNSError,
+    UpstreamRedirect,
+    UpstreamTLSError,
+    UpstreamUnreachable,
+)
+from .http_connection import Connection
+from .http_library import LibraryExchange, proxy_for
+from .settings import Settings
+
+IDLE_LIMIT = 4.0  # seconds; common servers (uvicorn, Node, llama.cpp) close after 5
+POOL_LIMIT = 1024  # idle connections kept for each origin
+USER_AGENT = "h2o-relay"
+SAFE_PATH = "/%:@!$&'()*+,;=~-._?#[]"
+
+
+class Origin(NamedTuple):
+    secure: bool
+    host: str
+    port: int
+
+
+class Response(Protocol):
+    """A response being read: iterate over it for its body as it arrives."""
+
+    status: int
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def read(self, limit: int) -> bytes: ...
+
+    def finish(self, *, whole: bool) -> None: ...
+
+
+class _Pool:
+    """Idle connections by origin, the last one used first."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.loop = asyncio.get_running_loop()
+        self.idle: dict[Origin, list[Connection]] = {}
+        self.open: set[Connection] = set()
+        self.tls: ssl.SSLContext | None = None
+        self.session: Any = None
+
+    def take(self, origin: Origin) -> Connection | None:
+        waiting = self.idle.get(origin)
+        oldest = self.loop.time() - IDLE_LIMIT
+        while waiting:
+            connection = waiting.pop()
+            if not connection.closed and connection.idle_since > oldest:
+                return connection
+            connection.abort()
+        return None
+
+    def give(self, origin: Origin, connection: Connection) -> None:
+        waiting = self.idle.setdefault(origin, [])
+        if connection.closed:
+            self.open.discard(connection)
+            if connection in waiting:
+                waiting.remove(connection)
+            return
+        waiting.append(connection)
+        stale = waiting[0].idle_since < self.loop.time() - IDLE_LIMIT
+        if stale or len(waiting) > POOL_LIMIT:
+            waiting.pop(0).abort()
+
+    async def connect(self, origin: Origin) -> Connection:
+        """A new connection. Raises ConnectTimeout and the UpstreamError that fits."""
+        connection = Connection(self.loop, lambda c: self.give(origin, c))
+        context = self.context() if origin.secure else None
+        try:
+            async with asyncio.timeout(self.settings.connect_timeout):
+                await self.loop.create_connection(
+                    lambda: connection, origin.host, origin.port, ssl=context
+                )
+        except TimeoutError:
+            raise ConnectTimeout("the upstream server did not accept the connection") from None
+        except OSError as error:
+            raise connect_error(error) from error
+        self.open.add(connection)
+        return connection
+
+    def context(self) -> ssl.SSLContext:
+        if self.tls is None:
+            self.tls = ssl.create_default_context(cafile=self.settings.ca_file)
+        return self.tls
+
+    async def close(self) -> None:
+        for connection in list(self.open):
+            connection.abort()
+        if self.session is not None:
+            await self.session.close()
+        await asyncio.sleep(0)
+
+
+class HttpClient:
+    """`async with HttpClient(settings) as client`; `client.at(url, headers)` is a view on the same
+    pool whose relative URLs begin with `url` and whose requests carry `headers`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._pool: _Pool | None = None
+        self._base = ""
+        self._headers: Mapping[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        self._pool = _Pool(self.settings)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+
+    def at(self, url: str, headers: Mapping[str, str] | None = None) -> HttpClient:
+        view = HttpClient(self.settings)
+        view._pool = self._pool
+        view._base = url.rstrip("/")
+        view._headers = {**self._headers, **(headers or {})}
+        return view
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | AsyncIterable[bytes] = b"",
+        first_byte: float | None = None,
+        idle: float | None = None,
+        total: float | None = None,
+    ) -> Exchange:
+        """An exchange to enter; entering it waits for the response's head.
+
+        Seconds: `first_byte` until the head and the first bytes of the body, `idle` between bytes
+        after that, `total` for all of it. Entering and reading raise UpstreamError,
+        UpstreamTimeout; a 3xx is UpstreamRedirect. Leaving before the body's end closes the
+        connection.
+        """
+        if self._pool is None:
+            raise RuntimeError("the HTTP client is not open")
+        if url.startswith("/"):
+            url = self._base + url
+        merged = {**self._headers, **headers} if headers else self._headers
+        limits = (
+            self.settings.first_byte_timeout if first_byte is None else first_byte,
+            self.settings.idle_timeout if idle is None else idle,
+            total,
+        )
+        return Exchange(self._pool, method, url, merged, body, limits)
+
+    async def get(self, url: str, limit: int = 2**20) -> tuple[int, Mapping[str, str], bytes]:
+        """GET a small document: status, headers and body, within `request_timeout`."""
+        seconds = self.settings.request_timeout
+        async with self.request("GET", url, first_byte=seconds, total=seconds) as response:
+            return response.status, response.headers, await response.read(limit)
+
+
+Limits = tuple[float, float, float | None]
+
+
+class Exchange:
+    """One request and its response, entered with `async with`."""
+
+    __slots__ = ("_arguments", "_library", "_pool", "_response", "whole")
+
+    def __init__(
+        self, pool: _Pool, method: str, url: str, headers: Mapping[str, str],
+        body: bytes | AsyncIterable[bytes], limits: Limits,
+    ) -> None:  # fmt: skip
+        self._pool = pool
+        self._arguments = (method, url, headers, body, limits)
+        self._response: Response | None = None
+        self._library: LibraryExchange | None = None
+        self.whole = False
+        """Set by a reader that has all it wanted before the body's end."""
+
+    async def __aenter__(self) -> Response:
+        method, url, headers, body, limits = self._arguments
+        origin, path, host = split_url(url)
+        settings = self._pool.settings
+        proxy = proxy_for(settings, "https" if origin.secure else "http", origin.host)
+        if proxy is not None:
+            self._library = LibraryExchange(self._pool, proxy, self._arguments)
+            response: Response = await self._library.open()
+        else:
+            data = encode_head(method, path, host, headers, body)
+            response = await self._send(origin, data, body, limits)
+        self._response = response
+        try:
+            check_head(response)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return response
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if self._library is not None:
+            await self._library.close()
+        elif self._response is not None:
+            self._response.finish(whole=self.whole)
+
+    async def _send(
+        self, origin: Origin, data: bytes, body: bytes | AsyncIterable[bytes], limits: Limits
+    ) -> Connection:
+        connection = self._pool.take(origin)
+        reused = connection is not None
+        while True:
+            if connection is None:
+                connection = await self._pool.connect(origin)
+            try:
+                connection.start(data, *limits)
+                if not isinstance(body, bytes):
+                    await _upload(connection, body)
+                await connection.head()
+            except UpstreamDisconnected:
+                # A server may close an idle connection just as we use it: not one byte came back,
+                # and on a fresh connection this would be the first try.
+                retry = reused and connection.received == 0 and isinstance(body, bytes)
+                connection.abort()
+                if not retry:
+                    raise
+                connection, reused = None, False
+            except BaseException:
+                connection.abort()
+                raise
+            else:
+                return connection
+
+
+async def _upload(connection: Connection, body: AsyncIterable[bytes]) -> None:
+    async for piece in body:
+        if piece:
+            connection.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await connection.drain()
+    connection.write(b"0\r\n\r\n")
+
+
+def check_head(response: Response) -> None:
+    """Refuse what the relay never asked for: redirects and compressed bodies."""
+    status = response.status
+    if 300 <= status < 400:
+        raise UpstreamRedirect(f"the upstream server redirects ({status}), which is not followed")
+    encoding = response.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() not in ("identity", ""):
+        raise UpstreamBadResponse("the upstream server compressed its answer although asked not to")
+
+
+def encode_head(method: str, path: str, host: str, headers: Mapping[str, str], body: Any) -> bytes:
+    """The request's head, and its body if that is bytes."""
+    fixed = isinstance(body, bytes)
+    length = f"content-length: {len(body)}" if fixed else "transfer-encoding: chunked"
+    if fixed and not body and method == "GET":
+        length = "accept: */*"
+    lines = [f"{method} {path} HTTP/1.1", f"host: {host}", f"user-agent: {USER_AGENT}"]
+    lines += ["accept-encoding: identity", length]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    text = "\r\n".join(lines)
+    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
+        raise PluginError("a header for the upstream contains a line break")
+    try:
+        head = text.encode("latin-1") + b"\r\n\r\n"
+    except UnicodeEncodeError:
+        raise InvalidRequest("a header for the upstream is not ISO-8859-1") from None
+    return head + body if fixed else head
+
+
+@lru_cache(maxsize=1024)
+def split_url(url: str) -> tuple[Origin, str, str]:
+    """Origin, path with query, and Host header of an http(s) URL.
+
+    Raises InvalidRequest for anything else, user information and IPv6 zones included.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidRequest(f"not a URL: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise InvalidRequest("an upstream's URL must be http://host or https://host")
+    secure = parts.scheme == "https"
+    try:
+        host = parts.hostname if ":" in parts.hostname else parts.hostname.encode("idna").decode()
+    except UnicodeError:
+        raise InvalidRequest("the upstream's host name is not valid") from None
+    if "%" in host:
+        raise InvalidRequest("an IPv6 zone cannot be used in an upstream's URL")
+    shown = f"[{host}]" if ":" in host else host
+    path = quote(parts.path or "/", safe=SAFE_PATH)
+    if parts.query:
+        path += "?" + quote(parts.query, safe=SAFE_PATH)
+    origin = Origin(secure, host, port or (443 if secure else 80))
+    return origin, path, shown if port is None else f"{shown}:{port}"
+
+
+def connect_error(error: OSError) -> RelayError:
+    """The error for a connection that could not be made."""
+    if isinstance(error, socket.gaierror):
+        return UpstreamDNSError("the upstream server's name could not be resolved")
+    if isinstance(error, ssl.SSLError | ssl.CertificateError):
+        return UpstreamTLSError(f"no secure connection to the upstream server: {error.args[-1]}")
+    if isinstance(error, ConnectionResetError):
+        return UpstreamDisconnected("the upstream server broke off the connection")
+    return UpstreamUnreachable("the upstream server could not be reached")

@@ -1,0 +1,314 @@
+"""One HTTP/1.1 connection to an upstream, and the response being read from it.
+
+Framing is httptools' (llhttp, strict): a response with both Content-Length and Transfer-Encoding,
+two lengths or a junk status line is refused. What this adds: 1xx answers are skipped, the head is
+bounded, reading pauses while nobody takes the bytes, and one timer watches three clocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httptools
+
+from .errors import (
+    FirstByteTimeout,
+    IdleTimeout,
+    RelayError,
+    UpstreamBadResponse,
+    UpstreamDisconnected,
+    UpstreamResponseTooLarge,
+    UpstreamTimeout,
+)
+
+HEAD_LIMIT = 64 * 1024  # bytes of a response's head
+HIGH_WATER = 64 * 1024  # bytes held for a reader before the upstream is held back
+DRAIN_SECONDS = 1.0  # for the end of a message whose reader has all it wanted
+FOREVER = float("inf")
+
+
+class Connection(asyncio.Protocol):
+    """Reused for one exchange after another; `start` begins one."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, released: Callable[[Connection], None]):
+        self._loop = loop
+        self._released = released
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._can_write = asyncio.Event()
+        self._can_write.set()
+        self.closed = False
+        self.idle_since = 0.0
+        self._reset()
+        self.complete = True
+
+    def _reset(self) -> None:
+        self.status = 0
+        self.complete = False
+        self.received = 0  # bytes of this exchange, head included
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._map: dict[str, str] | None = None
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._paused = False
+        self._head = False
+        self._body = False
+        self._keep_alive = False
+        self._until_eof = False
+        self._draining = False
+        self._dirty = False
+        self._error: RelayError | None = None
+
+    # The exchange, as the client sees it.
+
+    def start(self, data: bytes, first_byte: float, idle: float, total: float | None) -> None:
+        """Send a request and start its clocks (seconds)."""
+        spoke_first = self._dirty
+        self._reset()
+        now = self._loop.time()
+        self._last = now
+        self._first_deadline = now + first_byte
+        self._idle = idle
+        self._total_deadline = FOREVER if total is None else now + total
+        self._watch(min(self._first_deadline, self._total_deadline))
+        if spoke_first:
+            self._fail(UpstreamBadResponse("the upstream server does not speak HTTP"))
+        else:
+            self.write(data)
+
+    def write(self, data: bytes) -> None:
+        if self._transport is None or self.closed:
+            self._fail(UpstreamDisconnected("the upstream server closed the connection"))
+        else:
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the upstream has taken most of what was written."""
+        await self._can_write.wait()
+
+    async def head(self) -> None:
+        """Wait for the status and the headers."""
+        while not self._head:
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Lower-case names; repeated ones joined with a comma."""
+        if self._map is None:
+            self._map = {}
+            for name, value in self._headers:
+                key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+                self._map[key] = f"{self._map[key]}, {text}" if key in self._map else text
+        return self._map
+
+    def __aiter__(self) -> Connection:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """All body bytes that have arrived; never empty. Raises what broke the message off."""
+        while not self._pieces:
+            if self._error is not None:
+                raise self._error
+            if self.complete:
+                raise StopAsyncIteration
+            await self._wait()
+        pieces = self._pieces
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._pieces = []
+        self._held = 0
+        if self._paused:
+            self._paused = False
+            self._last = self._loop.time()
+            if self._transport is not None and not self.closed:
+                self._transport.resume_reading()
+        return data
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises UpstreamResponseTooLarge past `limit` bytes."""
+        pieces, size = [], 0
+        async for data in self:
+            size += len(data)
+            if size > limit:
+                raise UpstreamResponseTooLarge(
+                    f"the upstream's answer is larger than {limit} bytes"
+                )
+            pieces.append(data)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def finish(self, *, whole: bool) -> None:
+        """End the exchange. `whole` says that the reader has all that it wanted, so that the rest
+        of the message may be awaited for a moment to keep the connection.
+        """
+        if self.complete and self._error is None:
+            self._to_pool()
+        elif whole and not self._until_eof and self._error is None and not self.closed:
+            self._draining = True
+            self._pieces = []
+            if self._paused and self._transport is not None:
+                self._paused = False
+                self._transport.resume_reading()
+            self._idle = DRAIN_SECONDS
+            self._watch(self._loop.time() + DRAIN_SECONDS)
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close at once; an upstream in mid-answer sees its client go."""
+        self._unwatch()
+        self.closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _to_pool(self) -> None:
+        self._unwatch()
+        if self.closed or self._dirty or not self._keep_alive:
+            self.abort()
+            return
+        self.idle_since = self._loop.time()
+        self._released(self)
+
+    # Clocks: one timer, set again only when it fires.
+
+    def _watch(self, when: float) -> None:
+        self._unwatch()
+        self._timer = self._loop.call_at(when, self._tick)
+
+    def _unwatch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        if self._draining:
+            self.abort()
+            return
+        if now >= self._total_deadline:
+            self._fail(UpstreamTimeout("the upstream server took too long for its answer"))
+            return
+        due = self._first_deadline
+        error: RelayError = FirstByteTimeout("the upstream server sent nothing")
+        if self._body:
+            due, error = self._last + self._idle, IdleTimeout("the upstream server fell silent")
+            if self._waiter is None:  # the reader is slow, not the upstream
+                due = max(due, now + self._idle)
+        if now >= due:
+            self._fail(error)
+        else:
+            self._watch(min(due, self._total_deadline))
+
+    # Waiting and failing.
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _fail(self, error: RelayError) -> None:
+        if self._error is None and not self.complete:
+            self._error = error
+        self.abort()
+        self._can_write.set()
+        self._wake()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self.complete:  # nobody asked for this
+            self._dirty = True
+            if self.idle_since:
+                self.abort()
+            return
+        self._last = self._loop.time()
+        self.received += len(data)
+        if not self._head and self.received > HEAD_LIMIT + HIGH_WATER:
+            self._fail(UpstreamBadResponse("the upstream's response head is too large"))
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if self.complete:
+                self._dirty = True
+            else:
+                self._fail(UpstreamBadResponse(f"the upstream's answer is not HTTP: {error}"))
+                return
+        if self._draining:
+            self._pieces = []
+            if self.complete:
+                self._to_pool()
+            return
+        if self._held > HIGH_WATER and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self._unwatch()
+        if not self.complete and self._error is None:
+            if self._until_eof and exc is None:
+                self.complete = True
+            else:
+                self._error = UpstreamDisconnected("the upstream server broke off the connection")
+        self._can_write.set()
+        self._wake()
+        self._released(self)
+
+    def pause_writing(self) -> None:
+        self._can_write.clear()
+
+    def resume_writing(self) -> None:
+        self._can_write.set()
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            self._dirty = True  # a second answer to one request
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._dirty:
+            self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._dirty:
+            return
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._headers = []
+            return
+        self.status = status
+        self._keep_alive = self._parser.should_keep_alive()
+        names = {name.lower() for name, _ in self._headers}
+        self._until_eof = not names & {b"content-length", b"transfer-encoding"}
+        self._head = True
+
+    def on_body(self, body: bytes) -> None:
+        if not self._dirty:
+            self._body = True
+            self._pieces.append(body)
+            self._held += len(body)
+
+    def on_message_complete(self) -> None:
+        if self._head and not self._dirty:
+            self.complete = True

@@ -1,0 +1,175 @@
+"""Requests that the small client does not do: those through a proxy, by aiohttp.
+
+Imported lazily, since aiohttp costs start-up time that most people need not pay.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from .errors import (
+    ConnectTimeout,
+    FirstByteTimeout,
+    IdleTimeout,
+    RelayError,
+    UpstreamBadResponse,
+    UpstreamDisconnected,
+    UpstreamError,
+    UpstreamResponseTooLarge,
+    UpstreamTimeout,
+    UpstreamTLSError,
+    UpstreamUnreachable,
+)
+from .settings import Settings
+
+
+class Owner(Protocol):
+    """What a pool offers: settings, TLS context and a place for the session."""
+
+    settings: Settings
+    session: Any  # aiohttp.ClientSession, once there is one
+
+    def context(self) -> ssl.SSLContext: ...
+
+
+def proxy_for(settings: Settings, scheme: str, host: str) -> str | None:
+    """The proxy for a host, by HTTP_PROXY, HTTPS_PROXY and NO_PROXY; never for loopback.
+
+    NO_PROXY is a list with commas of host names, which include their subdomains, IP addresses,
+    networks (`10.0.0.0/8`), or `*`.
+    """
+    proxy = settings.https_proxy if scheme == "https" else settings.http_proxy
+    if not proxy or is_loopback(host) or _bypassed(settings.no_proxy, host):
+        return None
+    return proxy
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine without asking anybody."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bypassed(no_proxy: str, host: str) -> bool:
+    for entry in (part.strip().lower().lstrip(".") for part in no_proxy.split(",")):
+        if not entry:
+            continue
+        if entry == "*" or host == entry or host.endswith("." + entry):
+            return True
+        try:
+            if ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False):
+                return True
+        except ValueError:
+            continue  # a name, not a network
+    return False
+
+
+class LibraryResponse:
+    """An aiohttp response with the face of ours."""
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+        self.status: int = response.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {name.lower(): value for name, value in self._response.headers.items()}
+
+    async def _iterate(self) -> AsyncIterator[bytes]:
+        try:
+            async for data in self._response.content.iter_any():
+                if data:
+                    yield data
+        except Exception as error:
+            raise library_error(error, IdleTimeout) from error
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._iterate()
+
+    async def read(self, limit: int) -> bytes:
+        pieces, size = [], 0
+        async for data in self:
+            size += len(data)
+            if size > limit:
+                raise UpstreamResponseTooLarge(
+                    f"the upstream's answer is larger than {limit} bytes"
+                )
+            pieces.append(data)
+        return b"".join(pieces)
+
+    def finish(self, *, whole: bool) -> None:
+        self._response.close()
+
+
+class LibraryExchange:
+    """One exchange through a proxy."""
+
+    def __init__(self, owner: Owner, proxy: str, arguments: tuple[Any, ...]) -> None:
+        self._owner, self._proxy, self._arguments = owner, proxy, arguments
+        self._response: LibraryResponse | None = None
+
+    async def open(self) -> LibraryResponse:
+        """Send the request, wait for the head."""
+        import aiohttp
+
+        method, url, headers, body, (first_byte, idle, total) = self._arguments
+        session = self._owner.session
+        if session is None:
+            session = self._owner.session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=("accept-encoding",),
+            )
+        limits = aiohttp.ClientTimeout(
+            total=total,
+            sock_connect=self._owner.settings.connect_timeout,
+            sock_read=max(first_byte, idle),
+        )
+        secure = urlsplit(url).scheme == "https"
+        try:
+            response = await session.request(
+                method, url, headers={"accept-encoding": "identity", **headers},
+                data=body if body or not isinstance(body, bytes) else None,
+                proxy=self._proxy, allow_redirects=False, timeout=limits,
+                ssl=self._owner.context() if secure else True,
+            )  # fmt: skip
+        except Exception as error:
+            raise library_error(error, FirstByteTimeout) from error
+        self._response = LibraryResponse(response)
+        return self._response
+
+    async def close(self) -> None:
+        if self._response is not None:
+            self._response.finish(whole=False)
+
+
+def library_error(error: Exception, silent: type[UpstreamTimeout]) -> RelayError:
+    """Our error for one of aiohttp's; `silent` is the clock that runs while it reads."""
+    import aiohttp
+
+    kinds: list[tuple[type[Exception], type[RelayError], str]] = [
+        (aiohttp.ConnectionTimeoutError, ConnectTimeout, "did not accept the connection"),
+        (aiohttp.SocketTimeoutError, silent, "fell silent"),
+        (TimeoutError, UpstreamTimeout, "took too long"),
+        (aiohttp.ClientSSLError, UpstreamTLSError, "offers no secure connection"),
+        (aiohttp.ClientHttpProxyError, UpstreamUnreachable, "could not be reached by the proxy"),
+        (aiohttp.ClientConnectorError, UpstreamUnreachable, "could not be reached"),
+        (aiohttp.ClientConnectionError, UpstreamDisconnected, "broke off the connection"),
+        (aiohttp.ClientPayloadError, UpstreamDisconnected, "broke off its answer"),
+        (aiohttp.ClientResponseError, UpstreamBadResponse, "does not answer in HTTP"),
+        (aiohttp.ClientError, UpstreamError, "failed"),
+        (OSError, UpstreamUnreachable, "could not be reached"),
+    ]
+    for kind, ours, words in kinds:
+        if isinstance(error, kind):
+            return ours(f"the upstream server {words}")
+    raise error
