@@ -1,0 +1,216 @@
+"""The kernel: model names in, answers out. Frontends call `KernelAPI` and know nothing else.
+
+    async with Kernel(settings, ["vllm:192.168.1.46:8000"]) as kernel:
+        async with kernel.stream("chat", {"messages": [...]}) as answer:
+            async for chunk in answer:
+                print(chunk.text, end="")
+
+Opening waits for no server: each is looked after by a task of its own (`catalog.py`), and a model
+can be used as soon as its server is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, Self
+
+from . import settings as settings_module
+from .answer import Answer, ask, checked_call
+from .catalog import Catalog
+from .chunks import Completion
+from .errors import ModelNotFound, RelayError, UpstreamUnavailable
+from .http import HttpClient
+from .plugins import Plugins
+from .registry import EMPTY, Entry, Route, ServerStatus, Snapshot, build
+from .settings import Settings
+from .types import Call, Deployment, Kind, Reply, Request, Server
+
+Given = str | Server | tuple[str | Server, str | None]
+"""A server as configured: a string or a parsed one, with a base model if there is one."""
+PATIENCE = 2.0  # seconds that a request waits for servers nobody has looked at yet
+OPENING = 60.0  # seconds that a request waits for its server to start
+
+
+class KernelAPI(Protocol):
+    """What frontends may call."""
+
+    def models(self) -> list[Deployment]: ...
+
+    def find(self, name: str | None) -> Deployment: ...
+
+    def status(self) -> list[ServerStatus]: ...
+
+    async def settled(self, timeout: float) -> None: ...
+
+    def stream(
+        self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None
+    ) -> AbstractAsyncContextManager[Answer]: ...
+
+    async def generate(
+        self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None
+    ) -> Completion: ...
+
+    def forward(
+        self, model: str | None, call: Call
+    ) -> AbstractAsyncContextManager[Reply]: ...
+
+    def fix_text(
+        self, kind: Kind, params: Mapping[str, Any], text: str, final: bool
+    ) -> str: ...
+
+
+class Kernel:
+    """The `KernelAPI` of this process. Enter it on the loop that will use it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        servers: Iterable[Given] = (),
+        plugins: Plugins | None = None,
+    ) -> None:
+        """Raises BadServerString for a string that cannot be read."""
+        self.settings = settings
+        self.plugins = plugins or Plugins.discover(settings.load_plugins)
+        self.instance = secrets.token_hex(8)
+        self.snapshot: Snapshot = EMPTY
+        self._entries = [self._entry(given) for given in servers]
+        self._http = HttpClient(settings)
+        self._catalog: Catalog | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+
+    def _entry(self, given: Given) -> Entry:
+        server, base_model = given if isinstance(given, tuple) else (given, None)
+        return Entry(
+            self.plugins.parse(server) if isinstance(server, str) else server, base_model
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        env = settings_module.environment()
+        self._catalog = Catalog(self.plugins, self._http, env, self.instance, self.rebuild)
+        self.rebuild()
+        self._tasks = [
+            asyncio.create_task(self._catalog.look_after(entry), name=entry.server.shown)
+            for entry in self._entries
+        ]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        links = [entry.link for entry in self._entries if entry.link is not None]
+        self.snapshot = EMPTY
+        await asyncio.gather(*(link.retire(self.settings.drain_timeout) for link in links))
+        await self._http.__aexit__()
+
+    def rebuild(self) -> None:
+        """Make the snapshot anew and wake those who wait for a change."""
+        self.snapshot = build(self._entries)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # What there is.
+
+    def models(self) -> list[Deployment]:
+        """Every deployment known now, in the order of the servers."""
+        return [route.deployment for route in self.snapshot.routes.values()]
+
+    def find(self, name: str | None) -> Deployment:
+        """The deployment of that name; the first one for None. Raises ModelNotFound."""
+        return self.snapshot.find(name).deployment
+
+    def status(self) -> list[ServerStatus]:
+        return [
+            ServerStatus(
+                entry.link.server if entry.link else entry.server,
+                entry.state, entry.reason, tuple(entry.models),
+            )
+            for entry in self._entries
+        ]  # fmt: skip
+
+    async def settled(self, timeout: float) -> None:
+        """Wait until every server was looked at once, at most `timeout` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self.snapshot.pending:
+                    await self._changed.wait()
+
+    # Answers.
+
+    def stream(
+        self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None
+    ) -> AbstractAsyncContextManager[Answer]:
+        """An answer in pieces. `params` is the request in OpenAI's terms and `body` its bytes, if
+        there are any: they are what an OpenAI-shaped server is sent.
+
+        Entering waits for the first chunk and raises what the server refused with; leaving closes
+        the upstream on every path. Raises RelayError only.
+        """
+        return Answer(self, kind, params, body)
+
+    async def generate(
+        self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None
+    ) -> Completion:
+        """A whole answer. Raises RelayError; cancelling it closes the upstream."""
+        return await ask(self, kind, params, body)
+
+    @contextlib.asynccontextmanager
+    async def forward(self, model: str | None, call: Call) -> AsyncIterator[Reply]:
+        """Any other OpenAI path, bytes both ways. Raises RelayError."""
+        async with self.leased(model) as (route, client):
+            plugin, server = route.link.plugin, route.deployment.server
+            async with plugin.forward(server, client, call) as reply:
+                yield reply
+
+    def fix_text(self, kind: Kind, params: Mapping[str, Any], text: str, final: bool) -> str:
+        """One choice's text so far, repaired by the plugin of the server that answers."""
+        route = self.snapshot.find(params.get("model"))
+        request = Request(kind=kind, params=params, body=None, deployment=route.deployment)
+        server = route.deployment.server
+        return checked_call(
+            route.link.plugin, "fix_text", lambda p: p.fix_text(server, request, text, final)
+        )
+
+    # For answers: from a name to a server that is open.
+
+    async def route(self, name: str | None) -> Route:
+        """The route for a model's name. Raises ModelNotFound, UpstreamUnavailable."""
+        snapshot = self.snapshot
+        if not snapshot.pending:
+            return snapshot.find(name)
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while True:
+            try:
+                route = self.snapshot.find(name)
+                if route.entry.seen or _over(deadline):
+                    return route
+            except (ModelNotFound, UpstreamUnavailable):
+                if not self.snapshot.pending or _over(deadline):
+                    raise
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self._changed.wait()
+
+    @contextlib.asynccontextmanager
+    async def leased(self, name: str | None) -> AsyncIterator[tuple[Route, Any]]:
+        """A route whose link stays open, and its client."""
+        route = await self.route(name)
+        link = route.link
+        link.lease()
+        try:
+            yield route, link.client or await link.wait_open(OPENING)
+        finally:
+            link.release()
+
+
+def _over(deadline: float) -> bool:
+    return asyncio.get_running_loop().time() >= deadline
+
+
+__all__ = ["Answer", "Given", "Kernel", "KernelAPI", "RelayError", "ServerStatus"]

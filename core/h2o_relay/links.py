@@ -1,0 +1,120 @@
+"""One open server: a task that owns its connection, leases that keep it, retirement that waits.
+
+`connect()` is entered and left by the same task, whoever asks for the server, because context
+managers built on anyio break otherwise. A request takes a lease; a retired link serves the leases
+that it has and closes after the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+from .errors import RelayError, UpstreamUnavailable
+from .http import HttpClient
+from .plugins import Plugin
+from .types import Endpoint, Server
+
+FIRST_WAIT = 0.5  # seconds before the second try to open a server
+LONGEST_WAIT = 30.0
+log = logging.getLogger(__name__)
+
+
+class Link:
+    """`client` is what the plugin's hooks are given; None while the server is not open."""
+
+    def __init__(self, plugin: Plugin, server: Server, http: HttpClient) -> None:
+        self.plugin = plugin
+        self.server = server
+        self.capabilities = plugin.capabilities(server)
+        self.client: Any = None
+        self.error: RelayError | None = None
+        self.leases = 0
+        self._http = http
+        self._ready = asyncio.Event()
+        self._free = asyncio.Event()
+        self._free.set()
+        self._owner: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to open the server, in the background."""
+        if self.plugin.connect is None:
+            self.client = self._http
+            self._ready.set()
+        self._owner = asyncio.create_task(self._own(), name=f"link {self.server.shown}")
+
+    async def wait_open(self, timeout: float) -> Any:
+        """The client, once the server is open. Raises what it failed with, UpstreamUnavailable
+        if it is not open after `timeout` seconds.
+        """
+        if self.client is None and self.error is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._ready.wait()
+        if self.client is None:
+            raise self.error or UpstreamUnavailable("the server is still starting", retry_after=5)
+        return self.client
+
+    def lease(self) -> None:
+        """Keep the link open until `release`."""
+        self.leases += 1
+        self._free.clear()
+
+    def release(self) -> None:
+        self.leases -= 1
+        if self.leases == 0:
+            self._free.set()
+
+    async def retire(self, timeout: float) -> None:
+        """Wait for the leases to end (at most `timeout` seconds), then close."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._free.wait()
+        if self._owner is not None:
+            self._owner.cancel()
+            await asyncio.wait([self._owner])
+            self._owner = None
+
+    async def _own(self) -> None:
+        wait = FIRST_WAIT
+        while True:
+            try:
+                async with self._connected():
+                    wait = FIRST_WAIT
+                    await asyncio.Event().wait()  # until cancelled by retire()
+            except asyncio.CancelledError:
+                raise
+            except RelayError as error:
+                self._failed(error)
+            except Exception as error:
+                log.warning("plugin %s failed to open its server", self.plugin.name, exc_info=error)
+                self._failed(UpstreamUnavailable(f"the server could not be opened: {error}"))
+            await asyncio.sleep(wait * random.uniform(0.8, 1.2))
+            wait = min(wait * 2, LONGEST_WAIT)
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[None]:
+        if self.plugin.connect is None:
+            yield
+            return
+        async with self.plugin.connect(self.server) as client:
+            if isinstance(client, Endpoint):
+                client = self._http.at(client.url, client.headers)
+            self.client, self.error = client, None
+            self._ready.set()
+            try:
+                yield
+            finally:
+                self.client = None
+                self._ready.clear()
+
+    def _failed(self, error: RelayError) -> None:
+        if self.error is None or self.error.message != error.message:
+            log.warning("%s: %s", self.server.shown, error.message)
+        self.error = error
+        self._ready.set()  # whoever waits is told
+        self._ready = asyncio.Event()

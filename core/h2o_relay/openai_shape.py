@@ -1,0 +1,210 @@
+"""The default hooks for servers that speak OpenAI's shape: bytes up, bytes down.
+
+Field names and routes are those of OpenAI's API reference; what vLLM and llama.cpp add to a model's
+entry (`max_model_len`, `meta.n_ctx`) is read where it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import orjson
+
+from .chunks import Chunk, Completion
+from .errors import (
+    InvalidRequest,
+    RelayError,
+    UpstreamBadResponse,
+    UpstreamError,
+    error_object,
+    from_error_object,
+    from_response,
+)
+from .http import HttpClient, Response
+from .plugins import Plugin
+from .splice import with_model
+from .sse import Splitter
+from .types import Call, Model, Reply, Request, Server, Target
+
+PATHS = {"chat": "/chat/completions", "text": "/completions"}
+ERROR_LIMIT = 64 * 1024  # bytes read of an error's body
+LIST_LIMIT = 8 * 2**20  # bytes of a model list; OpenRouter's is over 1 MiB
+NOT_OFFERED = frozenset({404, 405, 501})
+
+
+def request_body(request: Request) -> bytes:
+    """The JSON to send: the caller's own bytes wherever that is possible."""
+    params, model = request.params, request.deployment.model
+    if request.body is None:
+        return orjson.dumps({**params, "model": model})
+    if params.get("model") == model:
+        return request.body
+    return with_model(request.body, params, model)
+
+
+async def stream(
+    plugin: Plugin, server: Server, client: HttpClient, request: Request
+) -> AsyncIterator[Chunk]:
+    """The upstream's events as they arrive, several to a chunk if they came together."""
+    target = generation_target(plugin, server, request)
+    exchange = client.request(target.method, target.url, headers=target.headers, body=target.body)
+    splitter = Splitter(client.settings.max_event)
+    async with exchange as response:
+        if response.status >= 300:
+            raise await refusal(response, server)
+        if not response.headers.get("content-type", "").startswith("text/event-stream"):
+            raise await not_a_stream(response, server)
+        async for data in response:
+            events = splitter.feed(data)
+            if splitter.done:
+                exchange.whole = True
+            if events:
+                yield Chunk(events)
+            if splitter.done:
+                return
+
+
+async def generate(
+    plugin: Plugin, server: Server, client: HttpClient, request: Request
+) -> Completion:
+    """The upstream's whole answer, byte for byte."""
+    target = generation_target(plugin, server, request)
+    limit = client.settings.answer_timeout
+    exchange = client.request(
+        target.method, target.url, headers=target.headers, body=target.body,
+        first_byte=limit, total=limit,
+    )  # fmt: skip
+    async with exchange as response:
+        if response.status >= 300:
+            raise await refusal(response, server)
+        body = await response.read(client.settings.max_event)
+    return Completion(body, checked_answer(body, server))
+
+
+async def list_models(plugin: Plugin, server: Server, client: HttpClient) -> list[Model]:
+    """GET /models. Raises the error that fits, UpstreamBadResponse if it is no model list."""
+    target = plugin.target(server, Call(method="GET", path="/models"))
+    if target is None:
+        return []
+    seconds = client.settings.request_timeout
+    exchange = client.request(
+        target.method, target.url, headers=target.headers, first_byte=seconds, total=seconds
+    )
+    async with exchange as response:
+        if response.status in NOT_OFFERED:
+            return []
+        if response.status >= 300:
+            raise await refusal(response, server)
+        body = await response.read(LIST_LIMIT)
+    return read_models(body)
+
+
+@asynccontextmanager
+async def forward(
+    plugin: Plugin, server: Server, client: HttpClient, call: Call
+) -> AsyncIterator[Reply]:
+    """Any other path, both bodies streamed; the status is passed on as it is."""
+    target = plugin.target(server, call)
+    if target is None:
+        raise InvalidRequest(f"this server does not offer /v1{call.path}", code="unknown_url")
+    exchange = client.request(target.method, target.url, headers=target.headers, body=target.body)
+    async with exchange as response:
+        yield Reply(status=response.status, headers=response.headers, chunks=aiter(response))
+
+
+def generation_target(plugin: Plugin, server: Server, request: Request) -> Target:
+    """Where a generation goes. Raises InvalidRequest if the server has no such API."""
+    call = Call(
+        method="POST",
+        path=PATHS[request.kind],
+        headers={"content-type": "application/json"},
+        body=request_body(request),
+        params=request.params,
+    )
+    target = plugin.target(server, call)
+    if target is None:
+        raise InvalidRequest(f"this model's server does not offer /v1{call.path}")
+    return target
+
+
+async def refusal(response: Response, server: Server) -> RelayError:
+    """The error for a response of status 300 and above."""
+    pieces, size = [], 0
+    try:
+        async for data in response:
+            pieces.append(data)
+            size += len(data)
+            if size >= ERROR_LIMIT:
+                break
+    except UpstreamError:
+        pass  # the status says enough
+    retry_after = seconds_to_wait(response.headers.get("retry-after"))
+    body = b"".join(pieces)[:ERROR_LIMIT]
+    return from_response(response.status, body, retry_after=retry_after, secret=server.key)
+
+
+async def not_a_stream(response: Response, server: Server) -> RelayError:
+    """The error for a 200 that is no event stream: often a JSON error."""
+    if response.headers.get("content-type", "").startswith("application/json"):
+        error = error_object(await response.read(ERROR_LIMIT))
+        if error.get("message"):
+            return from_error_object(error, server.key)
+    return UpstreamBadResponse("the upstream server did not answer with an event stream")
+
+
+def checked_answer(body: bytes, server: Server) -> dict[str, Any]:
+    """A whole answer decoded. Raises UpstreamBadResponse, or the error that the body is."""
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise UpstreamBadResponse("the upstream server's answer is not JSON") from None
+    choices = data.get("choices") if isinstance(data, dict) else None
+    if isinstance(choices, list) and all(isinstance(c, dict) for c in choices):
+        return dict(data)
+    error = error_object(body)
+    if error.get("message"):
+        raise from_error_object(error, server.key)
+    raise UpstreamBadResponse("the upstream server's answer has no choices")
+
+
+def read_models(body: bytes) -> list[Model]:
+    """The models in a `/models` body: OpenAI's `{"data": [...]}` or a bare list."""
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise UpstreamBadResponse("the upstream server's model list is not JSON") from None
+    entries = data.get("data") if isinstance(data, dict) else data
+    if not isinstance(entries, list):
+        raise UpstreamBadResponse("the upstream server's model list has no entries")
+    named = [e for e in entries if isinstance(e, dict) and isinstance(e.get("id"), str) and e["id"]]
+    return [Model(id=e["id"], max_context=context_length(e), raw=e) for e in named]
+
+
+def context_length(entry: Mapping[str, Any]) -> int | None:
+    """A model's context in tokens, by the names that servers use for it."""
+    meta = entry.get("meta")
+    places = [entry, meta if isinstance(meta, dict) else {}]
+    for name in ("max_model_len", "context_length", "context_window", "n_ctx"):
+        for place in places:
+            value = place.get(name)
+            if isinstance(value, int) and value > 0:
+                return value
+    return None
+
+
+def seconds_to_wait(header: str | None) -> float | None:
+    """A Retry-After header in seconds: a number or an HTTP date (RFC 9110, 10.2.3)."""
+    if header is None:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,47 @@
+"""What a parsed server string still lacks: keys, addresses and options from the environment, and
+what depends on the model.
+
+Kept apart from parsing so that parsing stays pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from .types import Server
+
+
+def resolve(server: Server, base_model: str | None, env: Mapping[str, str]) -> Server:
+    """The server as it is to be opened.
+
+    The string's own key and URL win over the environment's. `H2O_<PLUGIN>_<OPTION>` variables are
+    added to the plugin's options, lower-case, as texts. `chat_only` models are promoted to chat.
+    """
+    changes: dict[str, object] = {}
+    if server.key is None:
+        changes["key"] = _first(server.key_env, env)
+    if server.url is None:
+        changes["url"] = _first(server.url_env, env)
+    options = plugin_options(server.plugin, env)
+    if options:
+        changes["options"] = {**options, **server.options}
+    if server.api == "text" and base_model is not None and _chats_only(server, base_model):
+        changes["api"] = "chat"
+    return replace(server, **changes) if changes else server  # type: ignore[arg-type]
+
+
+def plugin_options(plugin: str | None, env: Mapping[str, str]) -> dict[str, str]:
+    """A plugin's own slice of the environment."""
+    if plugin is None:
+        return {}
+    start = f"H2O_{plugin.upper()}_"
+    return {k[len(start) :].lower(): v for k, v in env.items() if k.startswith(start)}
+
+
+def _first(names: tuple[str, ...], env: Mapping[str, str]) -> str | None:
+    return next((env[name] for name in names if env.get(name)), None)
+
+
+def _chats_only(server: Server, base_model: str) -> bool:
+    return base_model.startswith(server.chat_only) and "-instruct" not in base_model
