@@ -1,0 +1,1 @@
+"""The OpenAI-compatible API: a frontend of the kernel in plain ASGI."""

@@ -1,0 +1,85 @@
+"""The chat UI as a child process beside the API, so that its imports stall no answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+
+from h2o_relay.engines import EngineSpec, running
+from h2o_relay.errors import RelayError
+from h2o_relay.http_library import is_loopback
+from h2o_relay.settings import Settings
+
+from .ports import address, listen
+
+MODULE = "h2o_relay_ui"
+NEEDS = "gradio"
+START_LIMIT = 180.0  # seconds; Gradio's import takes long on a busy machine
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class ChatUI:
+    """The UI's address, and when it answers there; `problem` says why it does not."""
+
+    url: str | None = None
+    problem: str = ""
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@contextlib.asynccontextmanager
+async def chat_ui(settings: Settings, api: str) -> AsyncIterator[ChatUI]:
+    """Run the UI against the API at `api` for the length of the block, if it is wanted and there.
+
+    Raises SettingError for a port that cannot be used.
+    """
+    ui = ChatUI()
+    if not settings.ui:
+        ui.problem = "switched off by --no-ui"
+    elif find_spec(MODULE) is None or find_spec(NEEDS) is None:
+        ui.problem = "not installed (the extra is h2o-relay[ui])"
+    elif not is_loopback(settings.host) and not settings.api_key:
+        ui.problem = "not served beyond loopback without a key"
+    else:
+        async with _running(settings, api, ui):
+            yield ui
+        return
+    yield ui
+
+
+@contextlib.asynccontextmanager
+async def _running(settings: Settings, api: str, ui: ChatUI) -> AsyncIterator[None]:
+    with contextlib.closing(listen(settings, "port")) as probe:
+        ui.url = address(probe)
+        port = probe.getsockname()[1]
+    secrets = f"{settings.api_key or ''}\n".encode()
+    spec = EngineSpec(
+        name="the chat UI",
+        argv=lambda port: [sys.executable, "-m", MODULE, settings.host, str(port), api],
+        port=port,
+        stdin=secrets,
+        health="/",
+        start_limit=START_LIMIT,
+    )
+    owner = asyncio.create_task(_own(spec, ui), name="chat UI")
+    try:
+        yield
+    finally:
+        owner.cancel()
+        await asyncio.wait([owner])
+
+
+async def _own(spec: EngineSpec, ui: ChatUI) -> None:
+    try:
+        async with running(spec):
+            ui.ready.set()
+            await asyncio.Event().wait()
+    except RelayError as error:
+        ui.problem = error.message
+        log.warning("%s", error.message)
+        ui.ready.set()

@@ -1,0 +1,52 @@
+"""Writing answers as raw ASGI messages: JSON, errors, event streams."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from h2o_relay.errors import MethodNotAllowed, RelayError
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+SAFE: tuple[Header, ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+)
+JSON: tuple[Header, ...] = ((b"content-type", b"application/json"), *SAFE)
+EVENTS: tuple[Header, ...] = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold events back otherwise
+    *SAFE,
+)
+DONE = b"data: [DONE]\n\n"
+
+
+async def send_json(
+    send: Send, body: bytes, status: int = 200, headers: Iterable[Header] = ()
+) -> None:
+    length = (b"content-length", b"%d" % len(body))
+    await send(
+        {"type": "http.response.start", "status": status, "headers": [*JSON, length, *headers]}
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_error(send: Send, error: RelayError, headers: Iterable[Header] = ()) -> None:
+    """An error before the head: its status, OpenAI's body, and what its status asks for."""
+    extra = list(headers)
+    if error.retry_after is not None:
+        extra.append((b"retry-after", b"%d" % max(0, -int(-error.retry_after // 1))))
+    if isinstance(error, MethodNotAllowed):
+        extra.append((b"allow", error.allow.encode()))
+    if error.status == 401:
+        extra.append((b"www-authenticate", b"Bearer"))
+    if error.status in (408, 413, 414, 431):
+        extra.append((b"connection", b"close"))  # the rest of the request is not read
+    await send_json(send, error.encoded(), error.status, extra)
+
+
+def error_event(error: RelayError) -> bytes:
+    """An error after the head; no `[DONE]` follows it."""
+    return b"data: " + error.encoded() + b"\n\n"
