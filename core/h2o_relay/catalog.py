@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from .errors import PluginError, RelayError, UpstreamError
+from .errors import PluginError, RelayError, UpstreamError, UpstreamUnidentified
 from .http import HttpClient
 from .links import Link
 from .plugins import Plugin, Plugins
@@ -25,10 +25,6 @@ LONGEST_WAIT = 30.0
 INSTANCE_FIELD = "h2o_relay_instance"
 """In our own model list, so that a relay that is pointed at itself notices."""
 log = logging.getLogger(__name__)
-
-
-class Unidentified(UpstreamError):
-    """The server behind a bare URL answers, but it is nobody's or more than one's."""
 
 
 class Catalog:
@@ -98,7 +94,7 @@ class Catalog:
     def _away(self, entry: Entry, error: RelayError) -> None:
         if entry.reason != error.message:
             log.warning("%s: %s", entry.server.shown, error.message)
-        entry.state = "unidentified" if isinstance(error, Unidentified) else "offline"
+        entry.state = "unidentified" if isinstance(error, UpstreamUnidentified) else "offline"
         entry.reason = error.message
 
     @staticmethod
@@ -111,19 +107,23 @@ class Catalog:
         return ""
 
     async def _identify(self, server: Server) -> Identified:
-        """Ask every plugin whose server this is. Raises Unidentified, or why nobody could tell."""
+        """Ask every plugin whose server it is. Raises UpstreamUnidentified, or the probe's error."""
         probe = Probe(self._http, server)
         asking = [self._ask(plugin, server, probe) for plugin in self._plugins.usable()]
         answers = [answer for answer in await asyncio.gather(*asking) if answer is not None]
         if not answers:
             if probe.answered or probe.error is None:
-                raise Unidentified("the server answers, but no installed plugin recognises it")
+                raise UpstreamUnidentified(
+                    "the server answers, but no installed plugin recognises it"
+                )
             raise probe.error
         best = max(answer.rank for answer in answers)
         winners = [answer for answer in answers if answer.rank == best]
         if len(winners) > 1:
             names = " and ".join(sorted(str(winner.server.plugin) for winner in winners))
-            raise Unidentified(f"{names} both take this server for theirs; name one as a prefix")
+            raise UpstreamUnidentified(
+                f"{names} both take this server for theirs; name one as a prefix"
+            )
         return replace(winners[0], server=replace(winners[0].server, shown=server.shown))
 
     @staticmethod

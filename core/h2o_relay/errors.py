@@ -26,6 +26,7 @@
     │  ├─ UpstreamIncomplete         502                         upstream_incomplete
     │  ├─ UpstreamBadResponse        502                         upstream_bad_response
     │  ├─ UpstreamResponseTooLarge   502                         upstream_response_too_large
+    │  ├─ UpstreamUnidentified       502                         upstream_unidentified
     │  ├─ UpstreamRedirect           502                         upstream_redirect
     │  └─ UpstreamAuthError          502                         upstream_auth_error
     ├─ Overloaded                    503  overloaded_error       gateway_overloaded
@@ -108,10 +109,14 @@ class InvalidRequest(RelayError):
 
 
 class InvalidJSON(InvalidRequest):
+    """The body is not one JSON object, or says a key twice."""
+
     code = "invalid_json"
 
 
 class ContextTooLong(InvalidRequest):
+    """Prompt and answer do not fit into the context of the model."""
+
     code = "context_length_exceeded"
 
 
@@ -139,17 +144,21 @@ class Unauthorized(InvalidRequest):
 
 
 class ModelNotFound(InvalidRequest):
+    """No model of this name is offered; the message names the nearest."""
+
     status = 404
     code = "model_not_found"
 
 
 class UnknownURL(InvalidRequest):
+    """There is nothing at this path."""
+
     status = 404
     code = "unknown_url"
 
 
 class MethodNotAllowed(InvalidRequest):
-    """`allow` is what the path does answer."""
+    """The path does not answer this method; `allow` is what it does answer."""
 
     status = 405
     code = "method_not_allowed"
@@ -160,26 +169,36 @@ class MethodNotAllowed(InvalidRequest):
 
 
 class RequestTimeout(InvalidRequest):
+    """The request did not arrive in time."""
+
     status = 408
     code = "request_timeout"
 
 
 class RequestTooLarge(InvalidRequest):
+    """The body is over `max_body`."""
+
     status = 413
     code = "request_too_large"
 
 
 class URITooLong(InvalidRequest):
+    """The URL is over 16 KiB."""
+
     status = 414
     code = "uri_too_long"
 
 
 class UnsupportedMediaType(InvalidRequest):
+    """The body is not plain `application/json`."""
+
     status = 415
     code = "unsupported_media_type"
 
 
 class HeadersTooLarge(InvalidRequest):
+    """The headers are over 64 KiB, or more than 100."""
+
     status = 431
     code = "headers_too_large"
 
@@ -202,12 +221,16 @@ class UpstreamRejected(InvalidRequest):
 
 
 class Forbidden(RelayError):
+    """The caller may not do this."""
+
     status = 403
     type = "permission_error"
     code = "host_not_allowed"
 
 
 class RateLimited(RelayError):
+    """The upstream, or the relay, limits the rate; `retry-after` says for how long."""
+
     status = 429
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
@@ -222,18 +245,26 @@ class UpstreamError(RelayError):
 
 
 class UpstreamUnreachable(UpstreamError):
+    """No connection to the upstream could be made."""
+
     code = "upstream_unreachable"
 
 
 class UpstreamDNSError(UpstreamError):
+    """The upstream's host name could not be resolved."""
+
     code = "upstream_dns_error"
 
 
 class UpstreamTLSError(UpstreamError):
+    """The upstream offers no secure connection, or no trusted certificate."""
+
     code = "upstream_tls_error"
 
 
 class UpstreamDisconnected(UpstreamError):
+    """The upstream broke off the connection."""
+
     code = "upstream_disconnected"
 
 
@@ -244,14 +275,26 @@ class UpstreamIncomplete(UpstreamError):
 
 
 class UpstreamBadResponse(UpstreamError):
+    """The upstream answered 5xx, or what it answered makes no sense."""
+
     code = "upstream_bad_response"
 
 
 class UpstreamResponseTooLarge(UpstreamError):
+    """An answer, or one event of a stream, is over `max_event`."""
+
     code = "upstream_response_too_large"
 
 
+class UpstreamUnidentified(UpstreamError):
+    """The server behind a bare URL answers, but it is nobody's or more than one's."""
+
+    code = "upstream_unidentified"
+
+
 class UpstreamRedirect(UpstreamError):
+    """The upstream redirects, which is never followed."""
+
     code = "upstream_redirect"
 
 
@@ -262,30 +305,42 @@ class UpstreamAuthError(UpstreamError):
 
 
 class Overloaded(RelayError):
+    """The relay cannot take more, or is shutting down."""
+
     status = 503
     type = "overloaded_error"
     code = "gateway_overloaded"
 
 
 class UpstreamUnavailable(Overloaded):
+    """The upstream is overloaded or starting, or no model is available yet."""
+
     code = "upstream_unavailable"
 
 
 class UpstreamTimeout(RelayError):
+    """The upstream took longer than `answer_timeout`, or timed out itself."""
+
     status = 504
     type = "timeout_error"
     code = "deadline_exceeded"
 
 
 class ConnectTimeout(UpstreamTimeout):
+    """The upstream did not accept a connection within `connect_timeout`."""
+
     code = "connect_timeout"
 
 
 class FirstByteTimeout(UpstreamTimeout):
+    """Nothing came within `first_byte_timeout`."""
+
     code = "first_byte_timeout"
 
 
 class IdleTimeout(UpstreamTimeout):
+    """Nothing more came for `idle_timeout`."""
+
     code = "idle_timeout"
 
 

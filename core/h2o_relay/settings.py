@@ -40,10 +40,9 @@ class Settings:
 
     inference_server: str | None = setting(
         None, "A server string, as h2oGPT writes them; the same as naming it as SERVER.",
-        env=("INFERENCE_SERVER",),
     )  # fmt: skip
     base_model: str | None = setting(
-        None, "The public name for the model of the one server that is given.", env=("BASE_MODEL",)
+        None, "The public name for the model of the one server that is given."
     )
     default_server: str = setting(
         "llama_cpp", "What is served when no server is given: the embedded model."
@@ -131,7 +130,8 @@ def kind(name: str) -> type:
 def env_names(name: str) -> tuple[str, ...]:
     """The environment variables of a setting, the strongest first."""
     upper = name.upper()
-    return (f"H2O_{upper}", f"H2OGPT_{upper}", *about(name).metadata["env"])
+    names = (f"H2O_{upper}", f"H2OGPT_{upper}", *about(name).metadata["env"])
+    return tuple(dict.fromkeys(names))
 
 
 def load(flags: Mapping[str, Any], env: Mapping[str, str] | None = None) -> Settings:

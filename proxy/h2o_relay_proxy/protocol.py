@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, ClassVar
 
 import httptools
@@ -30,7 +31,7 @@ HEAD_LIMIT = 64 * 1024  # bytes of all headers
 HEADER_COUNT = 100
 URL_LIMIT = 16 * 1024
 PIPELINE_LIMIT = 64 * 1024  # bytes of requests kept while an answer runs
-BODY_RATE = 64 * 1024  # bytes of a body that buy one more second
+BODY_STEP = 16 * 1024  # bytes of a body that buy it `read_timeout` once more
 REASONS = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long"}
 REASONS[431] = b"Request Header Fields Too Large"
 
@@ -47,7 +48,7 @@ class RelayProtocol(HttpToolsProtocol):
         self._running: Any = None
         self._later: list[bytes] = []
         self._later_size = 0
-        self._head_size = 0
+        self._unread = 0  # bytes of a request since its clock was wound
         self._in_head = True
         self._refused = False
 
@@ -59,23 +60,27 @@ class RelayProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
-            return None
+            return
         if self._answering() and not self.cycle.more_body:
             self._keep(data)
-            return None
-        if self._in_head:
-            self._head_size += len(data)
-            if self._head_size > HEAD_LIMIT + self.settings.max_body:
-                return self._refuse(HeadersTooLarge("The request's head is too large."))
-            if self._clock is None:
-                self._wind(self.settings.read_timeout)
-        try:
+            return
+        self._unread += len(data)
+        with contextlib.suppress(httptools.HttpParserError):  # raised by a callback of ours
             super().data_received(data)
-        except httptools.HttpParserError:  # raised by a callback of ours
-            pass
+        if self._refused:
+            return
+        if self._in_head and self._unread > HEAD_LIMIT:
+            self._refuse(HeadersTooLarge(f"The headers are larger than {HEAD_LIMIT} bytes."))
+        elif self._in_head or self.cycle.more_body:
+            self._expect_more()
         if self.pipeline:
             self.flow.resume_reading()  # uvicorn would stop listening here
-        return None
+
+    def _expect_more(self) -> None:
+        """Half a request is there: the rest has `read_timeout`, and again for enough of a body."""
+        if self._clock is None or (not self._in_head and self._unread > BODY_STEP):
+            self._unread = 0 if not self._in_head else self._unread
+            self._wind(self.settings.read_timeout)
 
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -93,7 +98,7 @@ class RelayProtocol(HttpToolsProtocol):
             return
         self._refused = True
         self._unwind()
-        if self._answering():
+        if self._running is not None and self._running.response_started and self._answering():
             self.transport.abort()
             return
         body = error.encoded()
@@ -119,9 +124,10 @@ class RelayProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
-        too_many = len(self.headers) > HEADER_COUNT
-        if too_many or len(name) + len(value) > HEAD_LIMIT or not _plain(value):
-            self._refuse(HeadersTooLarge("The request has too many or too large headers."))
+        if not value.isascii():
+            self._refuse(InvalidRequest("A header is not ASCII.", code="invalid_header"))
+        elif len(self.headers) > HEADER_COUNT:
+            self._refuse(HeadersTooLarge(f"There are more than {HEADER_COUNT} headers."))
 
     def on_headers_complete(self) -> None:
         if self._refused:
@@ -135,20 +141,19 @@ class RelayProtocol(HttpToolsProtocol):
             self._refuse(InvalidRequest("The request's URL is not valid.", code="invalid_url"))
             return
         self._in_head = False
-        self._head_size = 0
-        self._wind(self.settings.read_timeout)
 
     def on_body(self, body: bytes) -> None:
         if self._refused:
             return
         super().on_body(body)
-        if self._clock is not None and len(body) >= BODY_RATE:
-            self._wind(self.settings.read_timeout + len(body) / BODY_RATE)
+        if self.pipeline and len(self.cycle.body) > PIPELINE_LIMIT:
+            self.transport.abort()
 
     def on_message_complete(self) -> None:
         if self._refused:
             return
         self._unwind()
+        self._unread = 0
         super().on_message_complete()
 
     # Answering
@@ -195,23 +200,14 @@ class RelayProtocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._clock = None
-        if self.cycle is None and not self._head_size:  # it never said a word
+        late = RequestTimeout("The request did not arrive in time.")
+        if self._in_head and not self._unread:  # it never said a word
             self.transport.close()
-        elif self._answering() and self.cycle.more_body:
-            self.cycle.keep_alive = False
-            self._gone_slow()
+        elif self._answering() and not self.cycle.response_started:
+            self._gone()  # the application waits for a body that does not come
+            self._refuse(late)
         else:
-            self._refuse(RequestTimeout("The request did not arrive in time."))
-
-    def _gone_slow(self) -> None:
-        """The application waits for a body that does not come: it is told that nobody is there."""
-        cycle = self.cycle
-        if not cycle.response_started:
-            cycle.response_complete = True
-            cycle.message_event.set()
-            self._refuse(RequestTimeout("The request's body did not arrive in time."))
-        else:
-            self.transport.abort()
+            self._refuse(late)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -227,7 +223,3 @@ class RelayProtocol(HttpToolsProtocol):
 def with_settings(settings: Settings) -> type[RelayProtocol]:
     """The protocol class for a server with these settings."""
     return type("BoundRelayProtocol", (RelayProtocol,), {"settings": settings})
-
-
-def _plain(value: bytes) -> bool:
-    return value.isascii()

@@ -48,7 +48,7 @@ def run(coroutine: object) -> int:
         return asyncio.run(coroutine)  # type: ignore[arg-type]
     import uvloop
 
-    return uvloop.run(coroutine)  # type: ignore[no-any-return, arg-type]
+    return uvloop.run(coroutine)  # type: ignore[arg-type]
 
 
 async def _serve(
@@ -97,7 +97,7 @@ class Server(uvicorn.Server):
 async def running(app: App, settings: Settings, api: socket.socket) -> AsyncIterator[Server]:
     """The API on a bound socket, answering inside the block and drained after it."""
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         http=with_settings(settings),
         lifespan="off",
         ws="none",
@@ -117,7 +117,7 @@ async def running(app: App, settings: Settings, api: socket.socket) -> AsyncIter
     serving = asyncio.create_task(server.serve(sockets=[api]))
     serving.add_done_callback(lambda _: server.stopped.set())
     try:
-        while not server.started and not serving.done():
+        while not server.started and not serving.done():  # noqa: ASYNC110, uvicorn has no event
             await asyncio.sleep(0.005)
         yield server
     finally:

@@ -1,0 +1,86 @@
+"""Write the parts of the documentation that are made from the code.
+
+    python docs/generate.py            write them
+    python docs/generate.py --check    exit 1 if one is not up to date
+
+A generated part stands between two comment lines, `<!-- generated: NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from h2o_relay import errors, hookspecs, settings
+
+HERE = Path(__file__).parent
+PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def error_table() -> str:
+    """Every class of the tree with what it is answered as."""
+    rows = ["| class | status | type | code | when |", "| --- | ---: | --- | --- | --- |"]
+    for cls in errors.error_tree():
+        status = "the upstream's" if cls is errors.UpstreamRejected else str(cls.status)
+        code = f"`{cls.code}`" if cls.code else "the upstream's"
+        when = (
+            (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ") if cls.__doc__ else ""
+        )
+        rows.append(f"| `{cls.__name__}` | {status} | `{cls.type}` | {code} | {when} |")
+    return "\n".join(rows)
+
+
+def setting_table() -> str:
+    """Every setting with its flag, variables, default and meaning."""
+    rows = ["| setting | variables | default | meaning |", "| --- | --- | --- | --- |"]
+    for item in fields(settings.Settings):
+        flag = f"`--{item.name.replace('_', '-')}`"
+        names = ", ".join(f"`{name}`" for name in settings.env_names(item.name))
+        unit = item.metadata["unit"]
+        value = "" if item.default in (None, "") else f"`{item.default}` {unit}".rstrip()
+        if item.name == "openai_port":
+            value = "`5000`; `5001` on macOS"
+        rows.append(f"| {flag} | {names} | {value} | {item.metadata['help']} |")
+    return "\n".join(rows)
+
+
+def hook_reference() -> str:
+    """Every hook with its signature and its docstring."""
+    parts = []
+    for name in hookspecs.HOOKS:
+        hook = getattr(hookspecs, name)
+        names = ", ".join(inspect.signature(hook).parameters)
+        kind = "async def" if inspect.iscoroutinefunction(hook) else "def"
+        signature = str(inspect.signature(hook)).replace("'", "")
+        code = f"```python\n{kind} {name}{signature}\n```"
+        parts.append(f"### {name}({names})\n\n{code}\n\n{inspect.getdoc(hook)}")
+    return "\n\n".join(parts)
+
+
+PARTS = {"errors": error_table, "settings": setting_table, "hooks": hook_reference}
+
+
+def generated(text: str) -> str:
+    """A page with its generated parts made anew."""
+    return PART.sub(lambda m: f"{m[1]}\n{PARTS[m[2]]()}\n\n{m[3]}", text)
+
+
+def main() -> int:
+    stale = []
+    for page in sorted(HERE.glob("*.md")):
+        old = page.read_text(encoding="utf-8")
+        new = generated(old)
+        if new != old:
+            stale.append(page.name)
+            if "--check" not in sys.argv:
+                page.write_text(new, encoding="utf-8")
+    if stale:
+        print(("not up to date: " if "--check" in sys.argv else "written: ") + ", ".join(stale))
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
