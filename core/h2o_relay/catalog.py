@@ -107,7 +107,7 @@ class Catalog:
         return ""
 
     async def _identify(self, server: Server) -> Identified:
-        """Ask every plugin whose server it is. Raises UpstreamUnidentified, or the probe's error."""
+        """Ask every plugin: whose is it? Raises UpstreamUnidentified, or what a GET raised."""
         probe = Probe(self._http, server)
         asking = [self._ask(plugin, server, probe) for plugin in self._plugins.usable()]
         answers = [answer for answer in await asyncio.gather(*asking) if answer is not None]

@@ -1,0 +1,53 @@
+"""llama.cpp as h2o relay's embedded engine: a model file on this machine, served by a process of
+its own.
+
+The server strings are in `source`. The engine is llama.cpp's own HTTP server, as the `xllamacpp`
+wheel brings it, so every request goes to it as it came; see the README of that server in
+llama.cpp's repository for the request fields that it honours.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from h2o_relay.hookspecs import hookimpl
+from h2o_relay.types import Call, Capabilities, Endpoint, Progress, Server, Target
+
+from . import download, engine, source
+
+PATHS = frozenset({"/chat/completions", "/completions", "/models"})
+
+
+@hookimpl
+def parse_server_string(text: str) -> Server | None:
+    return source.parse(text)
+
+
+@hookimpl
+def capabilities(server: Server) -> Capabilities:
+    """A dropped request that is not streamed keeps its slot busy to its end.
+
+    A last message of role `assistant` is continued, and a stream holds only what was added to it.
+    """
+    return Capabilities(paths=PATHS, cancels=frozenset({"stream"}), continues_text=True)
+
+
+@hookimpl
+def target(server: Server, call: Call) -> Target | None:
+    if call.path not in PATHS:
+        return None
+    query = f"?{call.query}" if call.query else ""
+    return Target(
+        method=call.method, url=f"/v1{call.path}{query}", headers=call.headers, body=call.body
+    )
+
+
+@hookimpl
+def connect(server: Server) -> AbstractAsyncContextManager[Endpoint]:
+    return engine.serve(server)
+
+
+@hookimpl
+async def fetch(server: Server, progress: Progress) -> Path:
+    return await download.fetch(server, progress)
