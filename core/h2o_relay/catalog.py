@@ -110,7 +110,10 @@ class Catalog:
         """Ask every plugin: whose is it? Raises UpstreamUnidentified, or what a GET raised."""
         probe = Probe(self._http, server)
         asking = [self._ask(plugin, server, probe) for plugin in self._plugins.usable()]
-        answers = [answer for answer in await asyncio.gather(*asking) if answer is not None]
+        try:
+            answers = [answer for answer in await asyncio.gather(*asking) if answer is not None]
+        finally:
+            await probe.close()
         if not answers:
             if probe.answered or probe.error is None:
                 raise UpstreamUnidentified(
@@ -161,3 +164,9 @@ class Probe:
             raise
         self.answered = True
         return answer
+
+    async def close(self) -> None:
+        """Give up what nobody waits for any more."""
+        for task in self._got.values():
+            task.cancel()
+        await asyncio.gather(*self._got.values(), return_exceptions=True)

@@ -54,7 +54,11 @@ class EngineSpec:
     name: str
     """For people and logs."""
     argv: Callable[[int], Sequence[str]]
-    """The command line for a port on 127.0.0.1; everyone on the machine can read it."""
+    """The command line for a port on `host`; everyone on the machine can read it."""
+    host: str = HOST
+    """The address at which the child is reached from this machine."""
+    port: int | None = None
+    """The child's port, if it must be this one; it then never moves to another."""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Added to the relay's own environment."""
     stdin: bytes = field(default=b"", repr=False)
@@ -82,7 +86,7 @@ class Engine:
         another one follows; `stopped`: the block was left."""
         self.restarts = 0
         """Children started after the first one."""
-        self.port = _free_port()
+        self.port = _free_port() if spec.port is None else spec.port
         """Kept over restarts: others were given it. Only a child that has never answered moves
         to another port, if it finds that somebody else has taken this one."""
         self._lines: deque[str] = deque(maxlen=LOG_LINES)
@@ -90,7 +94,7 @@ class Engine:
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return f"http://{_bracketed(self.spec.host)}:{self.port}"
 
     @property
     def pid(self) -> int | None:
@@ -108,7 +112,7 @@ class Engine:
                 return await self._start()
             except UpstreamUnavailable:
                 await self._stop()
-                if not left or _is_free(self.port):
+                if not left or self.spec.port is not None or _is_free(self.port):
                     raise
                 self.port = _free_port()
         raise AssertionError("unreachable")
@@ -121,7 +125,8 @@ class Engine:
         pause = 0.02
         while not child.exited.done():
             # Somebody else may answer on the port, which the child then finds taken.
-            if await _answers(self.port, self.spec.health) and not child.exited.done():
+            found = await _answers(self.port, self.spec.health, self.spec.host)
+            if found and not child.exited.done():
                 self.state = "healthy"
                 return
             if loop.time() >= deadline:
@@ -215,13 +220,14 @@ async def running(spec: EngineSpec) -> AsyncIterator[Engine]:
         await engine._stop()
 
 
-async def _answers(port: int, path: str) -> bool:
+async def _answers(port: int, path: str, host: str = HOST) -> bool:
     """Whether a GET of `path` is answered 2xx."""
     writer: asyncio.StreamWriter | None = None
-    request = f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\nConnection: close\r\n\r\n"
+    place = f"{_bracketed(host)}:{port}"
+    request = f"GET {path} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n"
     try:
         async with asyncio.timeout(HEALTH_TIMEOUT):
-            reader, writer = await asyncio.open_connection(HOST, port)
+            reader, writer = await asyncio.open_connection(host, port)
             writer.write(request.encode())
             head = await reader.readline()
     except (OSError, ValueError):
@@ -233,6 +239,10 @@ async def _answers(port: int, path: str) -> bool:
                 await writer.wait_closed()
     words = head.split()
     return len(words) > 1 and words[0].startswith(b"HTTP/1.") and words[1][:1] == b"2"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _is_free(port: int) -> bool:

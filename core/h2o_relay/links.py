@@ -89,8 +89,12 @@ class Link:
             except asyncio.CancelledError:
                 raise
             except RelayError as error:
+                if _leaving():
+                    return
                 self._failed(error)
             except Exception as error:
+                if _leaving():
+                    return  # it failed to close; nothing is left to retry
                 log.warning("plugin %s failed to open its server", self.plugin.name, exc_info=error)
                 self._failed(UpstreamUnavailable(f"the server could not be opened: {error}"))
             await asyncio.sleep(wait * random.uniform(0.8, 1.2))
@@ -118,3 +122,9 @@ class Link:
         self.error = error
         self._ready.set()  # whoever waits is told
         self._ready = asyncio.Event()
+
+
+def _leaving() -> bool:
+    """Whether this task was cancelled, even if another error hides that."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

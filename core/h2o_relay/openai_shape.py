@@ -56,7 +56,7 @@ async def stream(
     async with exchange as response:
         if response.status >= 300:
             raise await refusal(response, server)
-        if not response.headers.get("content-type", "").startswith("text/event-stream"):
+        if not media_type(response).startswith("text/event-stream"):
             raise await not_a_stream(response, server)
         async for data in response:
             events = splitter.feed(data)
@@ -149,11 +149,16 @@ async def refusal(response: Response, server: Server) -> RelayError:
 
 async def not_a_stream(response: Response, server: Server) -> RelayError:
     """The error for a 200 that is no event stream: often a JSON error."""
-    if response.headers.get("content-type", "").startswith("application/json"):
+    if media_type(response).startswith("application/json"):
         error = error_object(await response.read(ERROR_LIMIT))
         if error.get("message"):
             return from_error_object(error, server.key)
     return UpstreamBadResponse("the upstream server did not answer with an event stream")
+
+
+def media_type(response: Response) -> str:
+    """The Content-Type, lower-case; "" if there is none."""
+    return response.headers.get("content-type", "").lower()
 
 
 def checked_answer(body: bytes, server: Server) -> dict[str, Any]:

@@ -191,8 +191,8 @@ class Plugins:
 
         Raises BadServerString; PluginError if the plugin is broken.
         """
-        text = text.strip("\n")
         check_text(text)
+        text = text.strip(" ")
         prefix = text.split(":", 1)[0].strip()
         if prefix in RESERVED:
             return parse_bare(text)

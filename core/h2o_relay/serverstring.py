@@ -57,8 +57,7 @@ class Reader:
         """Fields from `secret_from` on (0-based) may hold a key; refusals do not show them."""
         self.text, self.prefix, self.example = text, prefix, example
         self.secret_from = secret_from
-        rest = len(prefix) + 1 if prefix else 0
-        self.fields = fields_of(text, rest) if len(text) > len(prefix) or not prefix else []
+        self.fields = fields_of(text, text.index(":") + 1) if ":" in text else []
         self.at = 0
         self.took_port = False
         self.secrets: list[Field] = []
@@ -122,7 +121,7 @@ class Reader:
             scheme, slashed = first.text, self.next()
             assert slashed is not None
             host = Field(slashed.text[2:], slashed.start + 2)
-        elif "://" in first.text:
+        elif self._peek().startswith("//"):
             raise self.refuse("only http and https are spoken", first)
         if "/" in host.text:
             name, _, path = host.text.partition("/")
@@ -282,7 +281,7 @@ def mask(text: str, secrets: Iterable[Field]) -> str:
     for field in sorted(secrets, key=lambda f: -f.start):
         if field.given:
             text = text[: field.start] + "***" + text[field.start + len(field.text) :]
-    text = re.sub(r"//[^/@\s]*@", "//***@", text)
+    text = re.sub(r"(^\s*\w+:|//)[^/\s]*@", r"\1***@", text)
     shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[:200])
     return shown + ("…" if len(text) > 200 else "")
 
@@ -296,4 +295,5 @@ def check_text(text: str) -> None:
     bad = next((i for i, c in enumerate(text) if not c.isprintable()), None)
     if bad is not None:
         reason = "it contains a character that cannot be printed"
-        raise BadServerString(reason, shown=mask(text[:bad], ()), column=bad + 1)
+        shown = mask(text.split(":", 1)[0][:bad], ()) + ":***"
+        raise BadServerString(reason, shown=shown, column=bad + 1)

@@ -177,6 +177,29 @@ async def test_a_taken_port_is_left_for_another(
             assert len(started(pids)) == 2
 
 
+async def test_a_port_that_was_asked_for_never_moves(make: Make, pids: Path) -> None:
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", 0))
+        taken = squatter.getsockname()[1]
+        with pytest.raises(UpstreamUnavailable, match="in use"):
+            async with running(make(port=taken)):
+                pass
+    assert len(started(pids)) == 1
+    async with running(make(port=taken)) as engine:
+        assert engine.port == taken
+        assert await engines._answers(taken, "/health")
+
+
+async def test_a_child_is_looked_for_at_its_host(make: Make) -> None:
+    async with running(make(host="localhost")) as engine:
+        assert engine.url == f"http://localhost:{engine.port}"
+    spec = make(host="::1", port=20000, start_limit=0.2)
+    assert engines.Engine(spec).url == "http://[::1]:20000"
+    with pytest.raises(UpstreamUnavailable, match="did not answer"):
+        async with running(make(host="::1", start_limit=0.5)):
+            pass
+
+
 async def test_cancelling_a_start_leaves_no_process(make: Make, pids: Path) -> None:
     async def start() -> None:
         async with running(make("never")):
