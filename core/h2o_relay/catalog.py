@@ -63,7 +63,6 @@ class Catalog:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
 
     async def _look(self, entry: Entry) -> None:
-        seconds = self._http.settings.request_timeout
         if entry.link is None:
             server = entry.server
             if server.plugin is None:
@@ -71,7 +70,7 @@ class Catalog:
             self._open(entry, server)
         link = entry.link
         assert link is not None
-        client = await link.wait_open(seconds)
+        client = await link.wait_open(None)  # an engine may load a large model
         if not entry.listed:
             entry.state = "listing"
         models = await link.plugin.list_models(link.server, client)

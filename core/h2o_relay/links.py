@@ -47,9 +47,9 @@ class Link:
             self._ready.set()
         self._owner = asyncio.create_task(self._own(), name=f"link {self.server.shown}")
 
-    async def wait_open(self, timeout: float) -> Any:
+    async def wait_open(self, timeout: float | None) -> Any:
         """The client, once the server is open. Raises what it failed with, UpstreamUnavailable
-        if it is not open after `timeout` seconds.
+        if it is not open after `timeout` seconds; None waits as long as it takes.
         """
         if self.client is None and self.error is None:
             with contextlib.suppress(TimeoutError):

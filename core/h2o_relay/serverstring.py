@@ -64,14 +64,17 @@ class Reader:
 
     def refuse(self, reason: str, field: Field | None = None) -> BadServerString:
         """The error to raise; `field` is the one at fault, default the next one."""
-        column = field.start + 1 if field else self._column()
         maybe = [f for f in self.fields[self.secret_from :] if not PORT_AND_PATH.match(f.text)]
-        shown = mask(self.text, {*self.secrets, *maybe})
-        return BadServerString(reason, shown=shown, column=column, example=self.example)
+        secrets = {*self.secrets, *maybe}
+        start = field.start if field else self._start_of_next()
+        before = mask(self.text[:start], (f for f in secrets if f.start < start))
+        return BadServerString(
+            reason, shown=mask(self.text, secrets), column=len(before) + 1, example=self.example
+        )
 
-    def _column(self) -> int:
+    def _start_of_next(self) -> int:
         left = self.fields[self.at :]
-        return left[0].start + 1 if left else len(self.text) + 1
+        return left[0].start if left else len(self.text)
 
     def next(self) -> Field | None:
         """The next field, if there is one."""

@@ -165,7 +165,8 @@ def read(name: str, value: Any, source: str) -> Any:
     try:
         result = _convert(value, wanted, item.metadata["unit"])
     except ValueError:
-        raise SettingError(f"{source}: {value!r} is not {_expected(wanted)}") from None
+        expected = _expected(wanted, item.metadata["unit"])
+        raise SettingError(f"{source}: {value!r} is not {expected}") from None
     low, high = item.metadata["low"], item.metadata["high"]
     if (low is not None and result < low) or (high is not None and result > high):
         bounds = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
@@ -203,7 +204,9 @@ def _size(text: str) -> int:
     return int(word)
 
 
-def _expected(wanted: type) -> str:
+def _expected(wanted: type, unit: str) -> str:
+    if unit == "bytes":
+        return "a size such as 65536, 64KB, 16MB or 1.5GB"
     names = {bool: "true or false", int: "a whole number", float: "a number"}
     return names.get(wanted, "a text")
 
