@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -21,6 +22,7 @@ EVENTS: tuple[Header, ...] = (
     *SAFE,
 )
 DONE = b"data: [DONE]\n\n"
+LONGEST_WAIT = 31_536_000  # seconds that a caller may be asked to wait: upstreams say `inf`, too
 
 
 async def send_json(
@@ -37,7 +39,7 @@ async def send_error(send: Send, error: RelayError, headers: Iterable[Header] = 
     """An error before the head: its status, OpenAI's body, and what its status asks for."""
     extra = list(headers)
     if error.retry_after is not None:
-        extra.append((b"retry-after", b"%d" % max(0, -int(-error.retry_after // 1))))
+        extra.append((b"retry-after", b"%d" % math.ceil(min(error.retry_after, LONGEST_WAIT))))
     if isinstance(error, MethodNotAllowed):
         extra.append((b"allow", error.allow.encode()))
     if error.status == 401:

@@ -146,7 +146,7 @@ def describe(server: Server) -> dict[str, Any]:
         "host": parts.hostname,
         "port": parts.port,
         "path": parts.path if server.url else None,
-        "has_key": bool(server.key or server.password or "authorization" in server.headers),
+        "has_key": has_key(server),
         "user": server.user,
         "headers": sorted(server.headers),
         "deployment": options.get("deployment"),
@@ -155,6 +155,12 @@ def describe(server: Server) -> dict[str, Any]:
         "region": options.get("region"),
         "model": server.model,
     }
+
+
+def has_key(server: Server) -> bool:
+    """Whether there is a credential; EMPTY is what stands for none in OpenAI's clients."""
+    key = server.key if server.key != "EMPTY" else None
+    return bool(key or server.password or "authorization" in server.headers)
 
 
 def with_key(server: Server, key: str | None, shown: str) -> Server:
