@@ -21,7 +21,6 @@ TESTS ?=
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
-	@$(BIN)/h2o models pull --quiet
 	@exec $(BIN)/h2o run $(ARGS)
 
 test: check
