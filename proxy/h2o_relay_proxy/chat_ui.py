@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from urllib.parse import urlsplit
 
 from h2o_relay.engines import EngineSpec, running
 from h2o_relay.errors import RelayError
@@ -60,7 +61,9 @@ async def _running(settings: Settings, api: str, ui: ChatUI) -> AsyncIterator[No
     secrets = f"{settings.api_key or ''}\n".encode()
     spec = EngineSpec(
         name="the chat UI",
-        argv=lambda port: [sys.executable, "-m", MODULE, settings.host, str(port), api],
+        # -P: nothing is imported from the directory that the relay happens to be started in.
+        argv=lambda port: [sys.executable, "-P", "-m", MODULE, settings.host, str(port), api],
+        host=urlsplit(ui.url).hostname or settings.host,
         port=port,
         stdin=secrets,
         health="/",

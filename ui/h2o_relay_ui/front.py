@@ -1,0 +1,105 @@
+"""What stands before Gradio: who may call, and what a page may do in a browser. Pure ASGI."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+# Gradio's page configures itself with inline scripts and styles. Nothing may come from elsewhere,
+# images least of all: an answer could name one whose address carries the conversation away.
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data:",
+        "font-src 'self' data:",
+        "connect-src 'self'",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+).encode()
+HEADERS = (
+    (b"content-security-policy", POLICY),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+NO_STORE = (b"cache-control", b"no-store")
+CACHED = ("/assets/", "/static/", "/favicon.ico", "/theme.css")
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Front:
+    """ASGI 3 around `app`.
+
+    With `local` only loopback names are answered, so that no web site can reach the page by
+    pointing a name of its own at this machine (DNS rebinding).
+    """
+
+    def __init__(self, app: App, local: bool) -> None:
+        self._app = app
+        self._local = local
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        reason = self._refusal(scope) if scope["type"] == "http" else ""
+        if reason:
+            await refuse(send, reason)
+            return
+        kept = scope.get("path", "").startswith(CACHED)
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = with_ours(message.get("headers", ()), kept)
+            await send(message)
+
+        await self._app(scope, receive, guarded)
+
+    def _refusal(self, scope: MutableMapping[str, Any]) -> str:
+        """Why a request is not answered; "" if it is."""
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1")
+        if self._local and not is_loopback_name(host):
+            return "This page is served to this machine only. Open it as http://localhost."
+        origin = headers.get(b"origin")
+        foreign = origin is not None and urlsplit(origin.decode("latin-1")).netloc != host
+        if foreign and scope["method"] not in SAFE_METHODS:
+            return "This request comes from another site."
+        return ""
+
+
+def is_loopback_name(host: str) -> bool:
+    """Whether a Host header, with or without a port, names this machine."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def with_ours(headers: Iterable[tuple[bytes, bytes]], kept: bool) -> list[tuple[bytes, bytes]]:
+    """The headers with ours in place of those of the same names; `kept` may be cached."""
+    ours = HEADERS if kept else (*HEADERS, NO_STORE)
+    names = {name for name, _ in ours}
+    return [pair for pair in headers if pair[0].lower() not in names] + list(ours)
+
+
+async def refuse(send: Send, reason: str) -> None:
+    body = reason.encode()
+    head = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 403, "headers": [*head, *HEADERS]})
+    await send({"type": "http.response.body", "body": body})

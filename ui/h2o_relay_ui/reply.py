@@ -1,0 +1,77 @@
+"""One answer as it comes in: received by a task of its own, shown at a pace that a page can take.
+
+A model may send a hundred pieces a second, and a browser draws the whole message anew for each one
+that it is shown. So the task gathers, and the page looks `PACE` seconds apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from h2o_relay.errors import RelayError
+from h2o_relay.kernel import KernelAPI
+
+PACE = 0.05  # seconds
+
+
+class Reply:
+    """What has come so far. Made by `receiving`."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.reasoning = ""
+        self.finish_reason: str | None = None
+        self.error: RelayError | None = None
+        self.ended = False
+        self._news = asyncio.Event()
+
+    async def updates(self) -> AsyncGenerator[None, None]:
+        """Whenever there is more to show, the end included."""
+        ended = False
+        while not ended:
+            await self._news.wait()
+            self._news.clear()
+            ended = self.ended
+            yield
+            if not ended:
+                await asyncio.sleep(PACE)
+
+    async def receive(self, kernel: KernelAPI, params: Mapping[str, Any]) -> None:
+        try:
+            async with kernel.stream("chat", params) as answer:
+                async for chunk in answer:
+                    self.text += chunk.text
+                    self.reasoning += chunk.reasoning
+                    self.finish_reason = chunk.finish_reason or self.finish_reason
+                    self._news.set()
+        except RelayError as error:
+            self.error = error
+
+    def end(self) -> None:
+        self.ended = True
+        self._news.set()
+
+
+@asynccontextmanager
+async def receiving(
+    kernel: KernelAPI, params: Mapping[str, Any], tasks: set[asyncio.Task[None]]
+) -> AsyncIterator[Reply]:
+    """A reply that is being received; leaving the block stops that and closes the upstream.
+
+    Its task is in `tasks` for that long: cancelling it there ends the reply too.
+    """
+    reply = Reply()
+    task = asyncio.create_task(reply.receive(kernel, params), name="chat page answer")
+    task.add_done_callback(lambda _: reply.end())
+    tasks.add(task)
+    try:
+        yield reply
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        tasks.discard(task)
+    if not task.cancelled():
+        task.result()  # what is not a RelayError is a fault of ours, and is not hidden
