@@ -58,6 +58,8 @@ class Answer:
 
     async def __aenter__(self) -> Answer:
         kind, params, body = self._asked
+        if not params.get("stream"):  # what is asked for here is a stream
+            params, body = {**params, "stream": True}, None
         route = await self._kernel.route(params.get("model"))
         link = route.link
         link.lease()
@@ -67,10 +69,7 @@ class Answer:
             self.deployment = route.deployment
             self.dropped = dropped(link.capabilities, kind, params)
             server = route.deployment.server
-            if link.capabilities.finishes:
-                self._guard = Guard(kind, params, server.key)
-            else:
-                self._guard = Guard(kind, {"n": 0}, server.key)
+            self._guard = Guard(kind, params, server.key, link.capabilities.finishes)
             request = Request(kind=kind, params=params, body=body, deployment=route.deployment)
             generator = link.plugin.stream(server, client, request)
             self._generator = cast("AsyncGenerator[Chunk, None]", generator)
@@ -108,6 +107,8 @@ class Answer:
         assert generator is not None
         try:
             chunk = await generator.__anext__()
+            if type(chunk) is not Chunk:
+                _is_a(Chunk, chunk)
         except StopAsyncIteration:
             cut = guard.end()
             if cut is not None:
@@ -117,7 +118,7 @@ class Answer:
             raise
         except Exception as error:
             raise self._fault(error) from error
-        wrong = guard.check(chunk)
+        wrong = None if chunk.checked else guard.check(chunk)
         if wrong is None:
             return chunk
         good = guard.good_part(chunk)
@@ -131,12 +132,15 @@ class Answer:
         return fault(self._leased.link.plugin, "stream", error)
 
     async def _close(self) -> None:
-        leased, self._leased = self._leased, None
+        leased = self._leased
         generator, self._generator = self._generator, None
         try:
             if generator is not None:
                 await generator.aclose()
+        except Exception as error:
+            self._fault(error)  # the answer is over; the log has what went wrong after it
         finally:
+            self._leased = None
             if leased is not None:
                 leased.link.release()
 
@@ -150,7 +154,8 @@ async def ask(
     if "generate" not in link.capabilities.cancels:
         return await _assembled(kernel, kind, params)
     if params.get("stream"):  # what is asked for here is one object
-        params, body = {**params, "stream": False}, None
+        rest = {name: value for name, value in params.items() if name != "stream_options"}
+        params, body = {**rest, "stream": False}, None
     link.lease()
     try:
         client = link.client or await link.wait_open(OPENING)
@@ -159,6 +164,7 @@ async def ask(
         request = Request(kind=kind, params=params, body=body, deployment=route.deployment)
         try:
             completion = await link.plugin.generate(server, client, request)
+            _is_a(Completion, completion)
         except RelayError:
             raise
         except Exception as error:
@@ -173,8 +179,14 @@ async def _assembled(kernel: Kernel, kind: Kind, params: Mapping[str, Any]) -> C
     streamed = {**params, "stream": True, "stream_options": {"include_usage": True}}
     async with Answer(kernel, kind, streamed, None) as answer:
         completion = await assemble(answer, kind)
-        completion.deployment, completion.dropped = answer.deployment, answer.dropped
+        completion.deployment = answer.deployment
+        completion.dropped = tuple(name for name in answer.dropped if name in params)
         return completion
+
+
+def _is_a(kind: type, value: object) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"it gave a {type(value).__name__}, not a {kind.__name__}")
 
 
 def dropped(can: Capabilities, kind: Kind, params: Mapping[str, Any]) -> tuple[str, ...]:

@@ -20,7 +20,9 @@ WHOLE_OBJECT = {"chat": "chat.completion", "text": "text_completion"}
 
 
 async def assemble(chunks: AsyncIterable[Chunk], kind: str) -> Completion:
-    """Merge all events: texts grow, lists grow, what else repeats keeps its last value."""
+    """Merge all events: texts grow, lists grow, what else repeats keeps its last value, unless
+    that says nothing (null, an empty text).
+    """
     data: dict[str, Any] = {}
     choices: dict[int, dict[str, Any]] = {}
     async for chunk in chunks:
@@ -49,12 +51,15 @@ def _finished(choice: dict[str, Any]) -> dict[str, Any]:
         return choice
     message = {"role": "assistant", "content": None, **message}
     calls = message.get("tool_calls")
-    if calls:
-        plain = [{k: v for k, v in call.items() if k != "index"} for call in calls]
-        message["tool_calls"] = plain
+    if calls and isinstance(calls, list):
+        message["tool_calls"] = [_without_index(call) for call in calls]
     elif message["content"] is None:
         message["content"] = ""
     return {**choice, "message": message}
+
+
+def _without_index(call: Any) -> Any:
+    return {k: v for k, v in call.items() if k != "index"} if isinstance(call, dict) else call
 
 
 def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
@@ -67,7 +72,7 @@ def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
             into[name] = _merge_list(old if isinstance(old, list) else [], value)
         elif isinstance(value, str) and isinstance(old, str) and name in GROWING:
             into[name] = old + value
-        elif value is not None or name not in into:
+        elif value not in (None, "") or name not in into:
             into[name] = value
 
 
@@ -78,7 +83,8 @@ def _merge_list(old: list[Any], new: list[Any]) -> list[Any]:
         if not (isinstance(item, dict) and isinstance(item.get("index"), int)):
             merged.append(item)
             continue
-        same = next((o for o in merged if o.get("index") == item["index"]), None)
+        index = item["index"]
+        same = next((o for o in merged if isinstance(o, dict) and o.get("index") == index), None)
         if same is None:
             same = {}
             merged.append(same)

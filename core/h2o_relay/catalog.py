@@ -74,7 +74,8 @@ class Catalog:
         if not entry.listed:
             entry.state = "listing"
         models = await link.plugin.list_models(link.server, client)
-        if any(model.raw.get(INSTANCE_FIELD) == self._instance for model in models):
+        entry.itself = any(model.raw.get(INSTANCE_FIELD) == self._instance for model in models)
+        if entry.itself:
             entry.models = []
             raise UpstreamError("this server string points at the relay itself")
         if entry.state == "offline":

@@ -19,10 +19,12 @@ END = b"\n\n"
 class Chunk:
     """One or more whole server-sent events, normalised to `data: <payload>` and a blank line."""
 
-    __slots__ = ("_events", "raw")
+    __slots__ = ("_events", "checked", "raw")
 
-    def __init__(self, raw: bytes, events: list[Any] | None = None) -> None:
+    def __init__(self, raw: bytes, events: list[Any] | None = None, checked: bool = False) -> None:
+        """`checked` spares the kernel its look: one event with a piece of content, no more."""
         self.raw = raw
+        self.checked = checked
         self._events = events
 
     def __repr__(self) -> str:
@@ -47,7 +49,8 @@ class Chunk:
     def reasoning(self) -> str:
         """What the first choice's reasoning grows by (`reasoning_content` or `reasoning`)."""
         deltas = [c.get("delta") or {} for c in self._choices() if not c.get("index")]
-        return "".join(d.get("reasoning_content") or d.get("reasoning") or "" for d in deltas)
+        texts = [d.get("reasoning_content") or d.get("reasoning") for d in deltas]
+        return "".join(text for text in texts if isinstance(text, str))
 
     @property
     def finish_reason(self) -> str | None:
@@ -60,8 +63,9 @@ class Chunk:
     @property
     def usage(self) -> dict[str, Any] | None:
         for event in reversed(self.events()):
-            if event.get("usage"):
-                return dict(event["usage"])
+            usage = event.get("usage")
+            if usage and isinstance(usage, dict):
+                return dict(usage)
         return None
 
     def _choices(self) -> list[dict[str, Any]]:

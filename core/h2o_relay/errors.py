@@ -423,10 +423,18 @@ def error_object(body: bytes) -> dict[str, Any]:
 
 
 def redact(error: Mapping[str, Any], secret: str | None) -> dict[str, Any]:
-    """The error object with our own key cut out of its texts."""
+    """The error object with our own key cut out of its texts, however deep they lie."""
     if not secret or len(secret) < 4:
         return dict(error)
-    return {k: v.replace(secret, "***") if isinstance(v, str) else v for k, v in error.items()}
+    return {name: _without(secret, value) for name, value in error.items()}
+
+
+def _without(secret: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace(secret, "***")
+    if isinstance(value, list):
+        return [_without(secret, item) for item in value]
+    return redact(value, secret) if isinstance(value, dict) else value
 
 
 def _message(error: Mapping[str, Any]) -> str:

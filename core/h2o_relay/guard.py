@@ -17,13 +17,17 @@ from .types import Kind
 
 
 class Guard:
-    """Watches one stream. `secret` is our own key, which no error may repeat."""
+    """Watches one stream. `secret` is our own key, which no error may repeat; `finishes` False
+    means that the server gives no finish reasons, so that any end will do.
+    """
 
     __slots__ = ("_body", "_expected", "_finished", "_secret")
 
-    def __init__(self, kind: Kind, params: Mapping[str, Any], secret: str | None) -> None:
+    def __init__(
+        self, kind: Kind, params: Mapping[str, Any], secret: str | None, finishes: bool = True
+    ) -> None:
         self._body = "delta" if kind == "chat" else "text"
-        self._expected = expected_choices(kind, params)
+        self._expected = expected_choices(kind, params) if finishes else 0
         self._finished: set[int] = set()
         self._secret = secret
 
@@ -78,6 +82,8 @@ class Guard:
         return None
 
     def _shaped(self, choice: dict[str, Any]) -> bool:
+        if type(choice.get("index", 0)) is not int and choice["index"] is not None:
+            return False
         body = choice.get(self._body)
         if self._body == "text":
             return body is None or type(body) is str
@@ -89,8 +95,9 @@ class Guard:
 
 def expected_choices(kind: Kind, params: Mapping[str, Any]) -> int:
     """How many choices an answer has: `n`, times the prompts where there are several."""
-    n = params.get("n") or 1
+    n = params.get("n")
+    count = n if isinstance(n, int) and n > 0 else 1
     prompt = params.get("prompt")
     if kind == "text" and isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
-        n *= len(prompt)
-    return int(n)
+        count *= len(prompt)
+    return count

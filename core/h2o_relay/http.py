@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 from .errors import (
     ConnectTimeout,
     InvalidRequest,
+    Overloaded,
     PluginError,
     RelayError,
     UpstreamBadResponse,
@@ -68,6 +69,7 @@ class _Pool:
         self.open: set[Connection] = set()
         self.tls: ssl.SSLContext | None = None
         self.session: Any = None
+        self.closed = False
 
     def take(self, origin: Origin) -> Connection | None:
         waiting = self.idle.get(origin)
@@ -93,6 +95,8 @@ class _Pool:
 
     async def connect(self, origin: Origin) -> Connection:
         """A new connection. Raises ConnectTimeout and the UpstreamError that fits."""
+        if self.closed:
+            raise Overloaded("the relay is shutting down")
         connection = Connection(self.loop, lambda c: self.give(origin, c))
         context = self.context() if origin.secure else None
         try:
@@ -109,12 +113,16 @@ class _Pool:
 
     def context(self) -> ssl.SSLContext:
         if self.tls is None:
-            self.tls = ssl.create_default_context(cafile=self.settings.ca_file)
+            try:
+                self.tls = ssl.create_default_context(cafile=self.settings.ca_file)
+            except OSError as error:
+                raise UpstreamTLSError("the certificates of ca_file cannot be read") from error
         return self.tls
 
     async def close(self) -> None:
+        self.closed = True
         for connection in list(self.open):
-            connection.abort()
+            connection.abort(Overloaded("the relay is shutting down"))
         if self.session is not None:
             await self.session.close()
         await asyncio.sleep(0)
@@ -265,7 +273,8 @@ async def _upload(connection: Connection, body: AsyncIterable[bytes]) -> None:
     async for piece in body:
         if piece:
             connection.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-            await connection.drain()
+            if not await connection.drain():
+                return
     connection.write(b"0\r\n\r\n")
 
 
@@ -309,7 +318,12 @@ def split_url(url: str) -> tuple[Origin, str, str]:
         port = parts.port
     except ValueError as error:
         raise InvalidRequest(f"not a URL: {error}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or "@" in parts.netloc
+        or port == 0
+    ):
         raise InvalidRequest("an upstream's URL must be http://host or https://host")
     secure = parts.scheme == "https"
     try:

@@ -86,9 +86,17 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.write(data)
 
-    async def drain(self) -> None:
-        """Wait until the upstream has taken most of what was written."""
+    async def drain(self) -> bool:
+        """Wait until the upstream has taken most of what was written; whether it wants more.
+
+        It does not once it has said no, answered in full, or gone. A request that is left
+        unfinished for that ends its connection.
+        """
         await self._can_write.wait()
+        if self._error is None and not self.complete and self.status < 300:
+            return True
+        self._keep_alive = False
+        return False
 
     async def head(self) -> None:
         """Wait for the status and the headers."""
@@ -158,18 +166,26 @@ class Connection(asyncio.Protocol):
         else:
             self.abort()
 
-    def abort(self) -> None:
-        """Close at once; an upstream in mid-answer sees its client go."""
+    def abort(self, reason: RelayError | None = None) -> None:
+        """Close at once; an upstream in mid-answer sees its client go, a reader gets `reason`."""
         self._unwatch()
+        if self._error is None and not self.complete:
+            self._error = reason
         self.closed = True
         if self._transport is not None:
             self._transport.abort()
 
     def _to_pool(self) -> None:
         self._unwatch()
-        if self.closed or self._dirty or not self._keep_alive:
+        transport = self._transport
+        if self.closed or self._dirty or not self._keep_alive or transport is None:
             self.abort()
             return
+        if transport.get_write_buffer_size():  # it answered without reading the request
+            self.abort()
+            return
+        if self._paused:
+            transport.resume_reading()
         self.idle_since = self._loop.time()
         self._released(self)
 
@@ -238,9 +254,6 @@ class Connection(asyncio.Protocol):
             return
         self._last = self._loop.time()
         self.received += len(data)
-        if not self._head and self.received > HEAD_LIMIT + HIGH_WATER:
-            self._fail(UpstreamBadResponse("the upstream's response head is too large"))
-            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -249,6 +262,9 @@ class Connection(asyncio.Protocol):
             else:
                 self._fail(UpstreamBadResponse(f"the upstream's answer is not HTTP: {error}"))
                 return
+        if not self._head and self.received > HEAD_LIMIT:
+            self._fail(UpstreamBadResponse("the upstream's response head is too large"))
+            return
         if self._draining:
             self._pieces = []
             if self.complete:
@@ -302,13 +318,20 @@ class Connection(asyncio.Protocol):
         names = {name.lower() for name, _ in self._headers}
         self._until_eof = not names & {b"content-length", b"transfer-encoding"}
         self._head = True
+        if status >= 300:
+            self._can_write.set()
 
     def on_body(self, body: bytes) -> None:
-        if not self._dirty:
+        if self._dirty:
+            return
+        if not self._body:
             self._body = True
-            self._pieces.append(body)
-            self._held += len(body)
+            if self._last + self._idle < self._first_deadline:
+                self._watch(min(self._last + self._idle, self._total_deadline))
+        self._pieces.append(body)
+        self._held += len(body)
 
     def on_message_complete(self) -> None:
         if self._head and not self._dirty:
             self.complete = True
+            self._can_write.set()

@@ -5,6 +5,7 @@ Imported lazily, since aiohttp costs start-up time that most people need not pay
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -72,11 +73,38 @@ def _bypassed(no_proxy: str, host: str) -> bool:
     return False
 
 
+FOREVER = float("inf")
+
+
+class Clocks:
+    """The limits of one exchange: until its first bytes, between bytes after that, in all."""
+
+    def __init__(self, first_byte: float, idle: float, total: float | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        now = self._loop.time()
+        self._due, self._idle = now + first_byte, idle
+        self._end = FOREVER if total is None else now + total
+        self._silent: type[UpstreamTimeout] = FirstByteTimeout
+
+    def waiting(self) -> asyncio.Timeout:
+        """The time that the exchange has for its next bytes."""
+        return asyncio.timeout_at(min(self._due, self._end))
+
+    def came(self) -> None:
+        self._due, self._silent = self._loop.time() + self._idle, IdleTimeout
+
+    @property
+    def expired(self) -> type[UpstreamTimeout]:
+        """The error for the clock that ran out."""
+        return UpstreamTimeout if self._loop.time() >= self._end else self._silent
+
+
 class LibraryResponse:
     """An aiohttp response with the face of ours."""
 
-    def __init__(self, response: Any) -> None:
+    def __init__(self, response: Any, clocks: Clocks) -> None:
         self._response = response
+        self._clocks = clocks
         self.status: int = response.status
 
     @property
@@ -84,12 +112,16 @@ class LibraryResponse:
         return {name.lower(): value for name, value in self._response.headers.items()}
 
     async def _iterate(self) -> AsyncIterator[bytes]:
-        try:
-            async for data in self._response.content.iter_any():
-                if data:
-                    yield data
-        except Exception as error:
-            raise library_error(error, IdleTimeout) from error
+        while True:
+            try:
+                async with self._clocks.waiting():
+                    data = await self._response.content.readany()
+            except Exception as error:
+                raise library_error(error, self._clocks.expired) from error
+            if not data:
+                return
+            self._clocks.came()
+            yield data
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._iterate()
@@ -120,7 +152,7 @@ class LibraryExchange:
         """Send the request, wait for the head."""
         import aiohttp
 
-        method, url, headers, body, (first_byte, idle, total) = self._arguments
+        method, url, headers, body, limits = self._arguments
         session = self._owner.session
         if session is None:
             session = self._owner.session = aiohttp.ClientSession(
@@ -129,22 +161,20 @@ class LibraryExchange:
                 auto_decompress=False,
                 skip_auto_headers=("accept-encoding",),
             )
-        limits = aiohttp.ClientTimeout(
-            total=total,
-            sock_connect=self._owner.settings.connect_timeout,
-            sock_read=max(first_byte, idle),
-        )
+        connecting = aiohttp.ClientTimeout(sock_connect=self._owner.settings.connect_timeout)
+        clocks = Clocks(*limits)
         secure = urlsplit(url).scheme == "https"
         try:
-            response = await session.request(
-                method, url, headers={"accept-encoding": "identity", **headers},
-                data=body if body or not isinstance(body, bytes) else None,
-                proxy=self._proxy, allow_redirects=False, timeout=limits,
-                ssl=self._owner.context() if secure else True,
-            )  # fmt: skip
+            async with clocks.waiting():
+                response = await session.request(
+                    method, url, headers={"accept-encoding": "identity", **headers},
+                    data=body if body or not isinstance(body, bytes) else None,
+                    proxy=self._proxy, allow_redirects=False, timeout=connecting,
+                    ssl=self._owner.context() if secure else True,
+                )  # fmt: skip
         except Exception as error:
-            raise library_error(error, FirstByteTimeout) from error
-        self._response = LibraryResponse(response)
+            raise library_error(error, clocks.expired) from error
+        self._response = LibraryResponse(response, clocks)
         return self._response
 
     async def close(self) -> None:
@@ -152,14 +182,13 @@ class LibraryExchange:
             self._response.finish(whole=False)
 
 
-def library_error(error: Exception, silent: type[UpstreamTimeout]) -> RelayError:
-    """Our error for one of aiohttp's; `silent` is the clock that runs while it reads."""
+def library_error(error: Exception, expired: type[UpstreamTimeout]) -> RelayError:
+    """Our error for one of aiohttp's; `expired` is the one for a clock of ours."""
     import aiohttp
 
     kinds: list[tuple[type[Exception], type[RelayError], str]] = [
         (aiohttp.ConnectionTimeoutError, ConnectTimeout, "did not accept the connection"),
-        (aiohttp.SocketTimeoutError, silent, "fell silent"),
-        (TimeoutError, UpstreamTimeout, "took too long"),
+        (TimeoutError, expired, "took too long"),
         (aiohttp.ClientSSLError, UpstreamTLSError, "offers no secure connection"),
         (aiohttp.ClientHttpProxyError, UpstreamUnreachable, "could not be reached by the proxy"),
         (aiohttp.ClientConnectorError, UpstreamUnreachable, "could not be reached"),

@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, Self
 
 from . import settings as settings_module
-from .answer import Answer, ask, checked_call
+from .answer import Answer, ask, checked_call, fault
 from .catalog import Catalog
 from .chunks import Completion
 from .errors import ModelNotFound, RelayError, UpstreamUnavailable
@@ -54,13 +54,9 @@ class KernelAPI(Protocol):
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None
     ) -> Completion: ...
 
-    def forward(
-        self, model: str | None, call: Call
-    ) -> AbstractAsyncContextManager[Reply]: ...
+    def forward(self, model: str | None, call: Call) -> AbstractAsyncContextManager[Reply]: ...
 
-    def fix_text(
-        self, kind: Kind, params: Mapping[str, Any], text: str, final: bool
-    ) -> str: ...
+    def fix_text(self, kind: Kind, params: Mapping[str, Any], text: str, final: bool) -> str: ...
 
 
 class Kernel:
@@ -85,9 +81,7 @@ class Kernel:
 
     def _entry(self, given: Given) -> Entry:
         server, base_model = given if isinstance(given, tuple) else (given, None)
-        return Entry(
-            self.plugins.parse(server) if isinstance(server, str) else server, base_model
-        )
+        return Entry(self.plugins.parse(server) if isinstance(server, str) else server, base_model)
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
@@ -165,7 +159,15 @@ class Kernel:
         """Any other OpenAI path, bytes both ways. Raises RelayError."""
         async with self.leased(model) as (route, client):
             plugin, server = route.link.plugin, route.deployment.server
-            async with plugin.forward(server, client, call) as reply:
+            forwarding = plugin.forward(server, client, call)
+            try:
+                reply = await forwarding.__aenter__()
+            except RelayError:
+                raise
+            except Exception as error:
+                raise fault(plugin, "forward", error) from error
+            async with contextlib.AsyncExitStack() as stack:
+                stack.push_async_exit(forwarding)
                 yield reply
 
     def fix_text(self, kind: Kind, params: Mapping[str, Any], text: str, final: bool) -> str:

@@ -36,8 +36,7 @@ class Link:
         self.leases = 0
         self._http = http
         self._ready = asyncio.Event()
-        self._free = asyncio.Event()
-        self._free.set()
+        self._free: asyncio.Event | None = None  # while it is being retired
         self._owner: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -62,18 +61,19 @@ class Link:
     def lease(self) -> None:
         """Keep the link open until `release`."""
         self.leases += 1
-        self._free.clear()
 
     def release(self) -> None:
         self.leases -= 1
-        if self.leases == 0:
+        if self.leases == 0 and self._free is not None:
             self._free.set()
 
     async def retire(self, timeout: float) -> None:
         """Wait for the leases to end (at most `timeout` seconds), then close."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._free.wait()
+        if self.leases:
+            self._free = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._free.wait()
         if self._owner is not None:
             self._owner.cancel()
             await asyncio.wait([self._owner])

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -20,11 +21,13 @@ from .errors import (
     RelayError,
     UpstreamBadResponse,
     UpstreamError,
+    UpstreamTimeout,
     error_object,
     from_error_object,
     from_response,
 )
 from .http import HttpClient, Response
+from .pattern import Pattern
 from .plugins import Plugin
 from .splice import with_model
 from .sse import Splitter
@@ -52,18 +55,23 @@ async def stream(
     """The upstream's events as they arrive, several to a chunk if they came together."""
     target = generation_target(plugin, server, request)
     exchange = client.request(target.method, target.url, headers=target.headers, body=target.body)
-    splitter = Splitter(client.settings.max_event)
+    limit = client.settings.max_event
+    splitter, pattern = Splitter(limit), Pattern()
     async with exchange as response:
         if response.status >= 300:
             raise await refusal(response, server)
         if not media_type(response).startswith("text/event-stream"):
             raise await not_a_stream(response, server)
         async for data in response:
+            if len(data) <= limit and splitter.between and pattern.fits(data):
+                yield Chunk(data, checked=True)
+                continue
             events = splitter.feed(data)
             if splitter.done:
                 exchange.whole = True
             if events:
                 yield Chunk(events)
+                pattern.learn(events)  # the kernel asks for more: it found them good
             if splitter.done:
                 return
 
@@ -140,7 +148,7 @@ async def refusal(response: Response, server: Server) -> RelayError:
             size += len(data)
             if size >= ERROR_LIMIT:
                 break
-    except UpstreamError:
+    except (UpstreamError, UpstreamTimeout):
         pass  # the status says enough
     retry_after = seconds_to_wait(response.headers.get("retry-after"))
     body = b"".join(pieces)[:ERROR_LIMIT]
@@ -168,7 +176,7 @@ def checked_answer(body: bytes, server: Server) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         raise UpstreamBadResponse("the upstream server's answer is not JSON") from None
     choices = data.get("choices") if isinstance(data, dict) else None
-    if isinstance(choices, list) and all(isinstance(c, dict) for c in choices):
+    if isinstance(choices, list) and all(map(_is_choice, choices)):
         return dict(data)
     error = error_object(body)
     if error.get("message"):
@@ -176,13 +184,26 @@ def checked_answer(body: bytes, server: Server) -> dict[str, Any]:
     raise UpstreamBadResponse("the upstream server's answer has no choices")
 
 
+def _is_choice(choice: Any) -> bool:
+    if not isinstance(choice, dict):
+        return False
+    message, text = choice.get("message"), choice.get("text")
+    return (message is None or isinstance(message, dict)) and (
+        text is None or isinstance(text, str)
+    )
+
+
 def read_models(body: bytes) -> list[Model]:
-    """The models in a `/models` body: OpenAI's `{"data": [...]}` or a bare list."""
+    """The models in a `/models` body: OpenAI's `{"data": [...]}` or a bare list. Ollama's `data`
+    is null while it has none.
+    """
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise UpstreamBadResponse("the upstream server's model list is not JSON") from None
     entries = data.get("data") if isinstance(data, dict) else data
+    if entries is None and isinstance(data, dict) and data.get("object") == "list":
+        entries = []
     if not isinstance(entries, list):
         raise UpstreamBadResponse("the upstream server's model list has no entries")
     named = [e for e in entries if isinstance(e, dict) and isinstance(e.get("id"), str) and e["id"]]
@@ -196,7 +217,7 @@ def context_length(entry: Mapping[str, Any]) -> int | None:
     for name in ("max_model_len", "context_length", "context_window", "n_ctx"):
         for place in places:
             value = place.get(name)
-            if isinstance(value, int) and value > 0:
+            if type(value) is int and value > 0:
                 return value
     return None
 
@@ -206,7 +227,8 @@ def seconds_to_wait(header: str | None) -> float | None:
     if header is None:
         return None
     try:
-        return max(0.0, float(header))
+        seconds = float(header)
+        return max(0.0, seconds) if isfinite(seconds) else None
     except ValueError:
         pass
     try:

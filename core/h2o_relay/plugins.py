@@ -151,7 +151,7 @@ class Plugins:
         if found.plugin is None and found.error is None:
             try:
                 found.plugin = bind(name, found.source())
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 found.error = _reason(error)
                 log.warning("plugin %s is left out: %s", name, found.error)
                 log.debug("plugin %s", name, exc_info=error)
@@ -203,8 +203,13 @@ class Plugins:
             )
         if not owners:
             raise self._unknown(text, prefix)
-        server = self.get(owners[0]).parse_server_string(text)
-        if server is None:
+        try:
+            server = self.get(owners[0]).parse_server_string(text)
+        except RelayError:
+            raise
+        except Exception as error:
+            raise PluginError(f"plugin {owners[0]!r} failed to read a server string") from error
+        if not isinstance(server, Server):
             raise BadServerString(f"plugin {owners[0]} cannot read it", shown=mask(prefix, ()))
         return server
 
@@ -212,8 +217,7 @@ class Plugins:
         known = sorted({*self._prefixes, *RESERVED})
         near = get_close_matches(prefix, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        looks_like_host = "." in prefix or prefix == "localhost"
-        if looks_like_host:
+        if "." in prefix or prefix == "localhost":
             hint = "a URL needs http:// in front. "
         shown = mask(text.split(":", 1)[0], ()) + (":***" if ":" in text else "")
         return BadServerString(
@@ -227,7 +231,7 @@ def _from_entry_point(point: EntryPoint) -> _Found:
     return _Found(point.name, point.load, dist.name if dist else "", dist.version if dist else "")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """Why a plugin failed, in one line."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"it needs the package {error.name.split('.')[0]!r}, which is not installed"
@@ -253,6 +257,8 @@ def bind(name: str, module: ModuleType) -> Plugin:
             if spec is None:  # an optional hook of a newer core
                 continue
             function = implementation.function
+            if implementation.hookwrapper or implementation.wrapper:
+                raise PluginError(f"plugin {name!r}: hook {caller.name} must not be a wrapper")
             _check_kind(name, caller.name, function)
             found[caller.name] = _adapt(function, implementation.argnames, spec.argnames)
     if "parse_server_string" not in found:
@@ -266,7 +272,11 @@ def _check_kind(name: str, hook: str, function: Callable[..., Any]) -> None:
     """What pluggy cannot see: that a hook is of the kind its specification is."""
     spec = getattr(hookspecs, hook)
     plain = inspect.unwrap(function)
-    shown = f"plugin {name!r}: hook {hook}{inspect.signature(plain)}"
+    signature = inspect.signature(plain)
+    shown = f"plugin {name!r}: hook {hook}{signature}"
+    for given in signature.parameters.values():
+        if given.kind is not given.POSITIONAL_OR_KEYWORD or given.default is not given.empty:
+            raise PluginError(f"{shown} must take its parameters by position, without defaults")
     if hook == "stream":
         if not inspect.isasyncgenfunction(function):
             raise PluginError(f"{shown} must be an async generator (async def with yield)")

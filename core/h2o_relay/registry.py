@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Literal
 
-from .errors import ModelNotFound, UpstreamUnavailable
+from .errors import InvalidRequest, ModelNotFound, UpstreamUnavailable
 from .links import Link
 from .types import Deployment, Model, Server
 
@@ -31,6 +31,8 @@ class Entry:
     models: list[Model] = field(default_factory=list)
     listed: bool = False
     """A list was had at least once; it stays while the server is away."""
+    itself: bool = False
+    """It is this very relay: nothing may be sent to it, or it would go round in circles."""
     state: State = "opening"
     reason: str = ""
 
@@ -68,11 +70,13 @@ class Snapshot:
     """Some server has not been looked at yet, so that a name may still turn up."""
 
     def find(self, name: str | None) -> Route:
-        """The route for a name; the first one for None. Raises ModelNotFound."""
+        """The route for a name; the first one for None. Raises ModelNotFound, InvalidRequest."""
         if name is None:
             if self.routes:
                 return next(iter(self.routes.values()))
             raise UpstreamUnavailable("no model is available yet", retry_after=1)
+        if not isinstance(name, str):
+            raise InvalidRequest("'model' must be a string", param="model", code="invalid_type")
         route = self.routes.get(name)
         if route is None:
             raise self._not_found(name)
@@ -97,7 +101,7 @@ def build(entries: Iterable[Entry], created: int | None = None) -> Snapshot:
     pending = False
     for entry in entries:
         pending = pending or not entry.seen
-        if entry.link is None:
+        if entry.link is None or entry.itself:
             continue
         for deployment in deployments(entry, created):
             name, number = deployment.name, 0

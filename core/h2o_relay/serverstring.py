@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from urllib.parse import unquote
 
 from .errors import BadServerString
@@ -19,8 +20,8 @@ from .types import Server
 GAP = "    "  # h2oGPT's separator between a URL and its credentials
 LONGEST = 4096  # characters of a server string
 FIELD = re.compile(r"(?:\[[^\]]*\]|[^:])*")
-HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?$")
-IPV6 = re.compile(r"\[[0-9A-Fa-f:.]+\]$")
+LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+HOST = re.compile(rf"(?=.{{1,253}}$){LABEL}(?:\.{LABEL})*\.?$")
 PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=@%/-]*$")
 PORT_AND_PATH = re.compile(r"(\d+)(/.*)?$")
 
@@ -35,6 +36,11 @@ class Field:
     @property
     def given(self) -> bool:
         return self.text not in ("", "None")
+
+    @property
+    def is_number(self) -> bool:
+        """It can be meant as a port, and not as a key."""
+        return self.text.isdigit() and len(self.text) < 7
 
 
 def fields_of(text: str, start: int) -> list[Field]:
@@ -64,7 +70,7 @@ class Reader:
 
     def refuse(self, reason: str, field: Field | None = None) -> BadServerString:
         """The error to raise; `field` is the one at fault, default the next one."""
-        maybe = [f for f in self.fields[self.secret_from :] if not PORT_AND_PATH.match(f.text)]
+        maybe = [f for f in self.fields[self.secret_from :] if f != field or not f.is_number]
         secrets = {*self.secrets, *maybe}
         start = field.start if field else self._start_of_next()
         before = mask(self.text[:start], (f for f in secrets if f.start < start))
@@ -100,6 +106,7 @@ class Reader:
         """Pass over a field that must be missing, empty or `None`."""
         field = self.next()
         if field is not None and field.given:
+            self.secrets.append(field)  # what does not belong here may be a key
             raise self.refuse(reason, field)
 
     def end(self) -> None:
@@ -145,6 +152,8 @@ class Reader:
         self.took_port = True
         port = int(match[1]) if len(match[1]) < 6 else 0
         if not 1 <= port <= 65535:
+            if not field.is_number:
+                self.secrets.append(field)  # it may be a key or a password
             raise self.refuse("a port is a number from 1 to 65535", field)
         return str(port), match[2] or ""
 
@@ -157,10 +166,10 @@ class Reader:
     def host(self, field: Field) -> str:
         """A host name or address in the form that is dialled: ASCII, brackets around IPv6."""
         text = field.text
-        if IPV6.match(text):
-            return text
         if text.startswith("["):
-            raise self.refuse("an IPv6 address is written [::1], without a zone", field)
+            if not is_ipv6(text):
+                raise self.refuse("an IPv6 address is written [::1], without a zone", field)
+            return text
         try:
             name = text if text.isascii() else text.encode("idna").decode()
         except UnicodeError:
@@ -168,6 +177,14 @@ class Reader:
         if not HOST.match(name):
             raise self.refuse("a host name or address is missing or not valid", field)
         return name
+
+
+def is_ipv6(text: str) -> bool:
+    """Whether it is an IPv6 address in brackets, without a zone."""
+    try:
+        return text.endswith("]") and IPv6Address(text[1:-1]).scope_id is None
+    except ValueError:
+        return False
 
 
 def host_fields(text: str, prefix: str, example: str) -> tuple[Reader, str, str | None]:
@@ -206,13 +223,6 @@ def parse_bare(text: str) -> Server:
     """
     example = "http://192.168.1.46:6112"
     url, *credentials = text.split(GAP)
-    url = url.rstrip() if not credentials else url
-    if credentials and len(credentials) != 2:
-        shown = url.split()[0] + GAP + "***"
-        raise BadServerString(
-            "credentials are two words, each after exactly four spaces", shown=shown,
-            column=len(url) + 1, example=f"https://host{GAP}Bearer{GAP}TOKEN",
-        )  # fmt: skip
     scheme, _, rest = url.partition("://")
     reader = Reader(url, scheme, example, secret_from=1)
     reader.fields = fields_of(url, len(scheme) + 3)
@@ -220,8 +230,14 @@ def parse_bare(text: str) -> Server:
         raise reader.refuse("a URL begins with http:// or https:// and names a host")
     bad = next((i for i, c in enumerate(url) if c.isspace() or c in "\\#?"), None)
     if bad is not None:
+        reader.secrets.append(Field(url[bad:], bad))
         raise reader.refuse(
             "a URL has no spaces, backslashes, queries or fragments", Field("", bad)
+        )
+    if credentials and len(credentials) != 2:
+        reader.example = f"https://host{GAP}Bearer{GAP}TOKEN"
+        raise reader.refuse(
+            "credentials are two words, each after exactly four spaces", Field("", len(url))
         )
     user, password = _userinfo(reader)
     base = _bare_url(reader, scheme)
@@ -294,7 +310,8 @@ def check_text(text: str) -> None:
     if not text.strip():
         raise BadServerString("it is empty", shown=text[:20], column=1, example="vllm:host:8000")
     if len(text) > LONGEST:
-        raise BadServerString(f"it is longer than {LONGEST} characters", shown=text[:20] + "…")
+        shown = mask(text.split(":", 1)[0], ()) + (":***" if ":" in text else "")
+        raise BadServerString(f"it is longer than {LONGEST} characters", shown=shown)
     bad = next((i for i, c in enumerate(text) if not c.isprintable()), None)
     if bad is not None:
         reason = "it contains a character that cannot be printed"

@@ -28,7 +28,9 @@ def setting(
     default: Any, help: str, *, env: tuple[str, ...] = (), unit: str = "", low: float | None = None,
     high: float | None = None, secret: bool = False, choices: tuple[str, ...] = (),
 ) -> Any:  # fmt: skip
-    """A field of `Settings`; `low` and `high` are the allowed range, ends included."""
+    """A field of `Settings`; `low` and `high` are the allowed range, ends included. What may hold
+    a key is `secret`: it is in no repr.
+    """
     about = {"help": help, "env": env, "unit": unit, "low": low, "high": high}
     about |= {"choices": choices}
     return field(default=default, repr=not secret, metadata=about)
@@ -40,12 +42,13 @@ class Settings:
 
     inference_server: str | None = setting(
         None, "A server string, as h2oGPT writes them; the same as naming it as SERVER.",
+        secret=True,
     )  # fmt: skip
     base_model: str | None = setting(
         None, "The public name for the model of the one server that is given."
     )
     default_server: str = setting(
-        "llama_cpp", "What is served when no server is given: the embedded model."
+        "llama_cpp", "What is served when no server is given: the embedded model.", secret=True
     )
     host: str = setting("127.0.0.1", "Address to listen on, for the API and the chat UI.")
     port: int = setting(7860, "Port of the chat UI.", low=0, high=65535)
@@ -164,7 +167,7 @@ def read(name: str, value: Any, source: str) -> Any:
     item, wanted = about(name), kind(name)
     try:
         result = _convert(value, wanted, item.metadata["unit"])
-    except ValueError:
+    except (ValueError, OverflowError):
         expected = _expected(wanted, item.metadata["unit"])
         raise SettingError(f"{source}: {value!r} is not {expected}") from None
     low, high = item.metadata["low"], item.metadata["high"]

@@ -12,7 +12,7 @@ import re
 
 from .errors import UpstreamResponseTooLarge
 
-DONE = b"data: [DONE]"
+DONE = b"data: [DONE]\n"
 BOM = b"\xef\xbb\xbf"
 LINE_END = re.compile(rb"\r\n|\r|\n")
 OURS = frozenset({b"", b"message", b"error"})
@@ -31,6 +31,11 @@ class Splitter:
         self._size = 0
         self._first = True
         self.done = False
+
+    @property
+    def between(self) -> bool:
+        """No part of an event is held: what comes next begins one."""
+        return not self._rest and not self._first
 
     def feed(self, data: bytes) -> bytes:
         """The whole events that `data` completes, normalised; b"" for none.
@@ -81,7 +86,7 @@ class Splitter:
         at = whole.find(DONE)
         while at > 0 and whole[at - 1 : at] != b"\n":
             at = whole.find(DONE, at + 1)  # inside a payload
-        if at >= 0 and whole[at + len(DONE) : at + len(DONE) + 1] == b"\n":
+        if at >= 0:
             self.done = True
             whole = whole[:at]
         if any(len(event) > self._limit for event in _oversized(whole, self._limit)):
@@ -106,14 +111,11 @@ def _oversized(whole: bytes, limit: int) -> list[bytes]:
 def _last_blank(data: bytes) -> int:
     """Where the last blank line of a stream with CR in it ends; 0 for none.
 
-    A CR at the very end may be half of a CRLF, so that it ends no line yet.
+    A CR at the very end may be half of a CRLF; the LF that follows is then one more blank line,
+    which says nothing.
     """
-    if b"\r" not in data:
-        return 0
     last, line_start = 0, 0
     for match in LINE_END.finditer(data):
-        if match.end() == len(data) and match.group() == b"\r":
-            break
         if match.start() == line_start:
             last = match.end()
         line_start = match.end()

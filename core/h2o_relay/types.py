@@ -1,6 +1,8 @@
 """The vocabulary of the contract: what hooks are given and what they return.
 
-Everything here is a value. `Chunk` and `Completion` live in `chunks.py` and are published here too.
+Everything here is a value: nobody changes one that was given to them. Those that are made for each
+request are not frozen, which would cost microseconds. `Chunk` and `Completion` live in `chunks.py`
+and are published here too.
 """
 
 from __future__ import annotations
@@ -124,7 +126,7 @@ class Capabilities:
     """`count_tokens` works."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Request:
     """A generation request in OpenAI's terms."""
 
@@ -142,7 +144,7 @@ class Request:
     """Text that the answer so far consists of, to be continued."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Call:
     """An HTTP request in OpenAI's shape, before a plugin says where it goes."""
 
@@ -157,7 +159,7 @@ class Call:
     """The decoded body, where the kernel has it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Target:
     """Where and how a `Call` is sent. A relative `url` is joined to the client's base."""
 
@@ -176,7 +178,7 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Reply:
     """An upstream's answer, not yet read."""
 

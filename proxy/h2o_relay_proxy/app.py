@@ -6,9 +6,8 @@ OpenAI's 404, and so is everything else.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import os
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -18,25 +17,30 @@ import orjson
 
 from h2o_relay.catalog import INSTANCE_FIELD
 from h2o_relay.errors import (
-    InvalidRequest,
     MethodNotAllowed,
     RelayError,
+    RequestTooLarge,
+    Unauthorized,
     UnknownURL,
+    UnsupportedMediaType,
     UpstreamUnavailable,
 )
 from h2o_relay.kernel import KernelAPI
 from h2o_relay.settings import Settings
-from h2o_relay.types import Deployment, Kind
+from h2o_relay.types import Deployment
 
 from .auth import authenticate
-from .body import ClientGone, Headers, Receive
+from .body import ClientGone, Receive
 from .generation import Generation
-from .respond import Header, Send, send_error, send_json
+from .incoming import Incoming
+from .respond import CLOSE, Send, draining, send_error, send_json
 
 MODEL_PATH = b"/v1/models/"
 OPEN_PATHS = frozenset({b"/health", b"/readyz"})
 LIST_WAIT = 2.0  # seconds that a list waits for the first server to say what it has
-Handler = Callable[[Headers, Receive, Send, Header], Awaitable[None]]
+EARLY = (Unauthorized, UnknownURL, MethodNotAllowed, UnsupportedMediaType, RequestTooLarge)
+"""What is raised before a request's body is read."""
+Handler = Callable[[Incoming], Awaitable[None]]
 log = logging.getLogger(__name__)
 
 
@@ -59,30 +63,30 @@ class App:
             b"/v1/models": self._models,
         }
         self._posts: dict[bytes, Handler] = {
-            b"/v1/chat/completions": partial(self._generate, "chat"),
-            b"/v1/completions": partial(self._generate, "text"),
+            b"/v1/chat/completions": partial(self._generation.answer, "chat"),
+            b"/v1/completions": partial(self._generation.answer, "text"),
         }
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._other(scope, receive, send)
-        pairs = scope["headers"]
-        headers = dict(pairs)
-        request_id = (b"x-request-id", new_id(headers.get(b"x-request-id")))
+        incoming = Incoming(scope, receive, send)
         try:
             path = scope["raw_path"]
             if path not in OPEN_PATHS:
-                authenticate(pairs, self._key)
-            handler = self._route(scope["method"], path)
-            await handler(headers, receive, send, request_id)
+                authenticate(scope["headers"], self._key)
+            await self._route(scope["method"], path)(incoming)
         except RelayError as error:
-            await send_error(send, error, (request_id,))
+            unread = isinstance(error, EARLY) and incoming.has_body
+            await send_error(send, error, (incoming.id, CLOSE) if unread else (incoming.id,))
         except ClientGone:
-            log.debug("%s: the client left while sending its request", request_id[1].decode())
+            log.debug("%s: the client left while sending its request", incoming.name)
+        except asyncio.CancelledError:  # uvicorn's patience with what still runs is over
+            await send_error(send, draining(), (incoming.id, CLOSE))
         except Exception:
-            log.exception("%s: failed", request_id[1].decode())
-            message = f"The relay failed. Its log has the reason under {request_id[1].decode()}."
-            await send_error(send, RelayError(message), (request_id,))
+            log.exception("%s: failed", incoming.name)
+            message = f"The relay failed. Its log has the reason under {incoming.name}."
+            await send_error(send, RelayError(message), (incoming.id,))
 
     async def _other(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """The lifespan protocol, in case a server insists on it; nothing else is spoken."""
@@ -99,7 +103,7 @@ class App:
             if handler is not None:
                 return handler
         get = self._gets.get(path)
-        if get is None and path.startswith(MODEL_PATH):
+        if get is None and path.startswith(MODEL_PATH) and path != MODEL_PATH:
             get = partial(self._model, unquote(path[len(MODEL_PATH) :].decode("latin-1")))
         if get is not None and method in ("GET", "HEAD"):
             return get
@@ -109,39 +113,30 @@ class App:
             raise UnknownURL(f"Unknown request URL: {method} {shown}.")
         raise MethodNotAllowed(f"{method} is not allowed here, but {allow} is.", allow=allow)
 
-    async def _generate(
-        self, kind: Kind, headers: Headers, receive: Receive, send: Send, request_id: Header
-    ) -> None:
-        await self._generation.answer(kind, headers, receive, send, request_id)
-
-    async def _health(self, _: Headers, receive: Receive, send: Send, request_id: Header) -> None:
+    async def _health(self, incoming: Incoming) -> None:
         """Alive, whatever the servers do."""
-        await send_json(send, b'{"status":"ok"}', headers=(request_id,))
+        await send_json(incoming.send, b'{"status":"ok"}', headers=(incoming.id,))
 
-    async def _ready(self, _: Headers, receive: Receive, send: Send, request_id: Header) -> None:
+    async def _ready(self, incoming: Incoming) -> None:
         """Ready once there is a model to ask."""
         count = len(self._kernel.models())
         if not count:
             raise UpstreamUnavailable("No model is available yet.", retry_after=1)
         body = orjson.dumps({"status": "ready", "models": count})
-        await send_json(send, body, headers=(request_id,))
+        await send_json(incoming.send, body, headers=(incoming.id,))
 
-    async def _models(self, _: Headers, receive: Receive, send: Send, request_id: Header) -> None:
+    async def _models(self, incoming: Incoming) -> None:
         models = self._kernel.models()
         if not models:
             await self._kernel.settled(LIST_WAIT)
             models = self._kernel.models()
         entries = [self._entry(model) for model in models]
         body = orjson.dumps({"object": "list", "data": entries})
-        await send_json(send, body, headers=(request_id,))
+        await send_json(incoming.send, body, headers=(incoming.id,))
 
-    async def _model(
-        self, name: str, _: Headers, receive: Receive, send: Send, request_id: Header
-    ) -> None:
-        if not name:
-            raise InvalidRequest("A model's name is missing.", param="model")
+    async def _model(self, name: str, incoming: Incoming) -> None:
         entry = self._entry(self._kernel.find(name))
-        await send_json(send, orjson.dumps(entry), headers=(request_id,))
+        await send_json(incoming.send, orjson.dumps(entry), headers=(incoming.id,))
 
     def _entry(self, deployment: Deployment) -> dict[str, Any]:
         """A model as OpenAI lists it, and what more we know, as vLLM names it."""
@@ -153,12 +148,3 @@ class App:
             "max_model_len": deployment.max_context,
             INSTANCE_FIELD: self._instance,
         }
-
-
-def new_id(given: bytes | None) -> bytes:
-    """The caller's own request id if it is a plain word, else a new one: 24 hex digits of which
-    the first 12 are the time, so that they sort.
-    """
-    if given is not None and len(given) <= 128 and given.replace(b"-", b"").isalnum():
-        return given
-    return b"%012x%b" % (int(time.time() * 1000), os.urandom(6).hex().encode())

@@ -1,26 +1,31 @@
 """Noticing that a client has gone, whatever its request is waiting for.
 
-One task runs the whole answer, a second only listens; the first is cancelled when the client goes,
-which closes the upstream.
+Our own connections call back. Under any other ASGI server a second task listens: one runs the
+whole answer, the other only waits for the client's going. Either way the answer's task is
+cancelled, which closes the upstream.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from .body import Receive
+from .exchange import ON_GONE
 
 
 class Attendance:
-    """`with Attendance(receive) as client:` around the work; `client.gone` tells afterwards.
+    """`with Attendance(scope, receive) as client:` around the work; `client.gone` tells afterwards.
 
     The CancelledError that a client's going causes does not leave the block.
     """
 
-    __slots__ = ("_listener", "_receive", "_worker", "done", "gone")
+    __slots__ = ("_call", "_listener", "_receive", "_worker", "done", "gone")
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, scope: dict[str, Any], receive: Receive) -> None:
+        self._call = scope.get("extensions", {}).get(ON_GONE)
         self._receive = receive
+        self._listener: asyncio.Task[None] | None = None
         self.gone = False
         self.done = False
 
@@ -28,21 +33,31 @@ class Attendance:
         worker = asyncio.current_task()
         assert worker is not None
         self._worker = worker
-        self._listener = asyncio.create_task(self._listen())
+        if self._call is not None:
+            self._call(self._left)
+        else:
+            self._listener = asyncio.create_task(self._listen())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         self.done = True
-        self._listener.cancel()
+        if self._call is not None:
+            self._call(None)
+            self._call = None
+        if self._listener is not None:
+            self._listener.cancel()
         if self.gone:
             self._worker.uncancel()
             return kind is asyncio.CancelledError
         return False
 
+    def _left(self) -> None:
+        if not self.done and not self.gone:
+            self.gone = True
+            self._worker.cancel()
+
     async def _listen(self) -> None:
         message = await self._receive()
         while message["type"] != "http.disconnect":
             message = await self._receive()
-        if not self.done:
-            self.gone = True
-            self._worker.cancel()
+        self._left()

@@ -27,6 +27,8 @@ PARTS = frozenset(
         "image_embeds", "thinking",
     }
 )  # fmt: skip
+URLS = frozenset({"image_url", "audio_url", "video_url"})
+SCHEMES = ("http://", "https://", "data:")
 Check = Callable[[str, Any], None]
 
 
@@ -189,6 +191,17 @@ def _content(name: str, parts: list[Any]) -> None:
             )
         if kind == "text" and type(part.get("text")) is not str:
             raise _type(f"{path}.text", "a string")
+        if kind in URLS and part.get(kind) is not None:
+            _url(f"{path}.{kind}.url", part[kind])
+
+
+def _url(name: str, value: Any) -> None:
+    """Where a server is told to fetch a picture from: never one of its own files."""
+    url = value.get("url") if type(value) is dict else value
+    if type(url) is not str:
+        raise _type(name, "a string")
+    if not url[:8].lower().startswith(SCHEMES):
+        raise InvalidRequest(f"'{name}' must be an http, https or data URL.", param=name)
 
 
 def _prompt(name: str, value: Any) -> None:

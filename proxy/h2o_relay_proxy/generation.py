@@ -7,14 +7,15 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from h2o_relay.errors import Overloaded, RelayError
+from h2o_relay.errors import RelayError
 from h2o_relay.kernel import KernelAPI
 from h2o_relay.types import Deployment, Kind
 
 from .attend import Attendance
-from .body import Headers, Receive, check_media_type, decode, read_body
+from .body import check_media_type, decode, read_body
 from .checks import check
-from .respond import DONE, EVENTS, Header, Send, error_event, send_json
+from .incoming import Incoming
+from .respond import DONE, EVENTS, Header, draining, error_event, send_json
 
 log = logging.getLogger(__name__)
 
@@ -26,49 +27,46 @@ class Generation:
         self._kernel = kernel
         self._max_body = max_body
 
-    async def answer(
-        self, kind: Kind, headers: Headers, receive: Receive, send: Send, request_id: Header
-    ) -> None:
+    async def answer(self, kind: Kind, incoming: Incoming) -> None:
         """Raises RelayError while nothing has been sent; after that, errors become events."""
-        check_media_type(headers)
-        body = await read_body(receive, headers, self._max_body)
+        check_media_type(incoming.headers)
+        body = await read_body(incoming.receive, incoming.headers, self._max_body)
         params = decode(body)
         check(kind, params)
-        with Attendance(receive) as client:
+        with Attendance(incoming.scope, incoming.receive) as client:
             if params.get("stream"):
-                await self._stream(kind, params, body, send, request_id, client)
+                await self._stream(kind, params, body, incoming, client)
             else:
-                await self._whole(kind, params, body, send, request_id)
+                await self._whole(kind, params, body, incoming)
         if client.gone:
-            log.debug("%s: the client has gone", request_id[1].decode())
+            log.debug("%s: the client has gone", incoming.name)
 
     async def _whole(
-        self, kind: Kind, params: Mapping[str, Any], body: bytes, send: Send, request_id: Header
+        self, kind: Kind, params: Mapping[str, Any], body: bytes, incoming: Incoming
     ) -> None:
         completion = await self._kernel.generate(kind, params, body)
         told = about(completion.deployment, completion.dropped)
-        await send_json(send, completion.body, headers=(request_id, *told))
+        await send_json(incoming.send, completion.body, headers=(incoming.id, *told))
 
     async def _stream(
-        self, kind: Kind, params: Mapping[str, Any], body: bytes, send: Send,
-        request_id: Header, client: Attendance,
+        self, kind: Kind, params: Mapping[str, Any], body: bytes, incoming: Incoming,
+        client: Attendance,
     ) -> None:  # fmt: skip
+        send = incoming.send
         async with self._kernel.stream(kind, params, body) as answer:
-            headers = [*EVENTS, request_id, *about(answer.deployment, answer.dropped)]
+            headers = [*EVENTS, incoming.id, *about(answer.deployment, answer.dropped)]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             last = DONE
             try:
                 async for chunk in answer:
                     await send({"type": "http.response.body", "body": chunk.raw, "more_body": True})
             except RelayError as error:
-                log.debug("%s: %s in mid-stream", request_id[1].decode(), error.code)
+                log.debug("%s: %s in mid-stream", incoming.name, error.code)
                 last = error_event(error)
             except asyncio.CancelledError:
                 if client.gone:
                     raise
-                last = error_event(Overloaded("The relay is shutting down.", code="draining"))
-                await send({"type": "http.response.body", "body": last})
-                raise
+                last = error_event(draining())
             await send({"type": "http.response.body", "body": last})
 
 

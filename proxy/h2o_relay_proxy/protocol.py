@@ -1,20 +1,24 @@
-"""uvicorn's HTTP protocol, made strict and attentive.
+"""The server's side of HTTP/1.1, on httptools: strict, in order, and always listening.
 
-- A request that follows on the same connection is kept, unread by the application, without closing
-  our ears: a client that goes while its first answer runs is noticed all the same.
-- The head, the URL and the time to send both are bounded, and what is refused here is refused in
+- Requests that follow on the same connection wait as bytes; the connection is read all the while,
+  so that a client that goes while its answer runs is noticed.
+- The head, the URL and the time to send them are bounded, and what is refused here is refused in
   OpenAI's shape.
 - A client that stops reading is dropped after `write_timeout`.
+
+uvicorn's server runs it (`http=` in its configuration): sockets, signals, draining.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from h2o_relay.errors import (
     HeadersTooLarge,
@@ -25,199 +29,372 @@ from h2o_relay.errors import (
 )
 from h2o_relay.settings import Settings
 
-from .respond import JSON
+from .closing import Transport
+from .exchange import STATUS_LINES, Exchange
+from .framing import without_upgrade
+from .respond import JSON, new_id
 
 HEAD_LIMIT = 64 * 1024  # bytes of all headers
 HEADER_COUNT = 100
 URL_LIMIT = 16 * 1024
 PIPELINE_LIMIT = 64 * 1024  # bytes of requests kept while an answer runs
 BODY_STEP = 16 * 1024  # bytes of a body that buy it `read_timeout` once more
-REASONS = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long"}
-REASONS[431] = b"Request Header Fields Too Large"
+BODY_AHEAD = 256 * 1024  # bytes of a body that are held for the application
+KEEP_ALIVE = 75.0  # seconds that an idle connection is kept
+FOREVER = float("inf")
+log = logging.getLogger(__name__)
 
 
-class RelayProtocol(HttpToolsProtocol):
-    """Use `with_settings` to get a class for a server."""
+class RelayProtocol(asyncio.Protocol):
+    """One client's connection. Use `with_settings` to get a class for a server."""
 
     settings: ClassVar[Settings]
+    _default: ClassVar[tuple[Any, bytes]] = (None, b"")
+    default_lines: ClassVar[int] = 0
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._clock: asyncio.TimerHandle | None = None
-        self._stalled: asyncio.TimerHandle | None = None
-        self._running: Any = None
+    def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
+        self._app = config.loaded_app
+        self._server = server_state
+        self._loop: asyncio.AbstractEventLoop = _loop or asyncio.get_event_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._running: Exchange | None = None
+        self._queue: deque[Exchange] = deque()
+        self._coming: Exchange | None = None  # its body is still on its way
         self._later: list[bytes] = []
         self._later_size = 0
         self._unread = 0  # bytes of a request since its clock was wound
+        self._begun = False  # a request has begun to come and is not here yet
         self._in_head = True
+        self._offer: bytes | None = None
         self._refused = False
+        self._late: RelayError | None = None  # a refusal that waits for its turn
+        self._deadline = FOREVER
+        self._timer: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._reading = True
+        self._last = False  # the connection ends with the answer that runs
+        self.full = False
+        """The client does not read as fast as it is written to."""
+        self.write: Callable[[bytes], None]
+
+    # The connection
+
+    def connection_made(self, transport: Any) -> None:
+        patience = self.settings.write_timeout
+        self.transport = Transport(transport, lambda: self._begun or self._refused, patience)
+        self.write = self.transport.write
+        self._server.connections.add(self)
+        self._expire_in(self.settings.read_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        for timer in (self._timer, self._stalled):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._stalled = None
+        self._gone()
+        self.transport.lost()
+
+    def eof_received(self) -> None:
+        self._gone()
+
+    def _gone(self) -> None:
+        if self._running is not None:
+            self._running.vanish()
+        self._release_writer()
+
+    def shutdown(self) -> None:
+        """uvicorn is stopping: no request after the one that runs."""
+        if self._running is None or self.transport.lingers:
+            self.transport.close()
+            if self.transport.lingers:
+                self.transport.close()  # there is no time for half a request
+        else:
+            self._last = True
+            self._running.keep_alive = False
+
+    def abort(self) -> None:
+        self.transport.abort()
 
     # Reading
 
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._wind(self.settings.read_timeout)
-
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self._refused or self.transport.is_closing():
             return
-        if self._answering() and not self.cycle.more_body:
+        if self._running is not None and not self._begun:
             self._keep(data)
             return
         self._unread += len(data)
-        with contextlib.suppress(httptools.HttpParserError):  # raised by a callback of ours
-            super().data_received(data)
+        self._feed(data)
         if self._refused:
             return
         if self._in_head and self._unread > HEAD_LIMIT:
             self._refuse(HeadersTooLarge(f"The headers are larger than {HEAD_LIMIT} bytes."))
-        elif self._in_head or self.cycle.more_body:
+        elif self._begun:
             self._expect_more()
-        if self.pipeline:
-            self.flow.resume_reading()  # uvicorn would stop listening here
 
-    def _expect_more(self) -> None:
-        """Half a request is there: the rest has `read_timeout`, and again for enough of a body."""
-        if self._clock is None or (not self._in_head and self._unread > BODY_STEP):
-            self._unread = 0 if not self._in_head else self._unread
-            self._wind(self.settings.read_timeout)
-
-    def _answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+    def _feed(self, data: bytes) -> None:
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as end:
+                head, self._offer = self._offer, None
+                if head is None:
+                    return
+                data = head + data[end.args[0] :]
+            except httptools.HttpParserError:
+                self._refuse(InvalidRequest("The request is not valid HTTP.", code="invalid_http"))
+                return
+            else:
+                return
 
     def _keep(self, data: bytes) -> None:
         """Requests that came before the answer to an earlier one is done wait as bytes."""
         self._later.append(data)
         self._later_size += len(data)
         if self._later_size > PIPELINE_LIMIT:
-            self.transport.abort()
+            self.abort()
 
-    def _refuse(self, error: RelayError) -> None:
-        """Answer in OpenAI's shape and close."""
-        if self._refused:
-            return
-        self._refused = True
-        self._unwind()
-        if self._running is not None and self._running.response_started and self._answering():
-            self.transport.abort()
-            return
-        body = error.encoded()
-        lines = [b"HTTP/1.1 %d %b" % (error.status, REASONS.get(error.status, b""))]
-        lines += [b"%b: %b" % header for header in JSON]
-        lines += [b"content-length: %d" % len(body), b"connection: close", b"", b""]
-        self.transport.write(b"\r\n".join(lines) + body)
-        self.transport.close()
+    def _expect_more(self) -> None:
+        """Half a request is there: the rest has `read_timeout`, and again for enough of a body.
+        What follows a request that is being answered has time.
+        """
+        if self._running is not None and self._running.complete:
+            self._deadline = FOREVER
+        elif self._deadline == FOREVER or (not self._in_head and self._unread > BODY_STEP):
+            if not self._in_head:
+                self._unread = 0
+            self._expire_in(self.settings.read_timeout)
 
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(InvalidRequest("The request is not valid HTTP.", code="invalid_http"))
+    def want_more(self) -> None:
+        """The application has taken what there was of a body."""
+        if not self._reading:
+            self._reading = True
+            self.transport.resume_reading()
 
     # The parser's callbacks
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._in_head = True
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._begun = self._in_head = True
+        if self._running is None:
+            self._deadline = FOREVER  # it is wound again if the rest does not come at once
 
     def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        if len(self.url) > URL_LIMIT:
+        self._url += url
+        if len(self._url) > URL_LIMIT:
             self._refuse(URITooLong(f"The URL is longer than {URL_LIMIT} bytes."))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
-        if not value.isascii():
-            self._refuse(InvalidRequest("A header is not ASCII.", code="invalid_header"))
-        elif len(self.headers) > HEADER_COUNT:
+        self._headers.append((name.lower(), value))
+        if len(self._headers) > HEADER_COUNT:
             self._refuse(HeadersTooLarge(f"There are more than {HEADER_COUNT} headers."))
 
     def on_headers_complete(self) -> None:
         if self._refused:
             return
-        if sum(len(n) + len(v) for n, v in self.headers) > HEAD_LIMIT:
-            self._refuse(HeadersTooLarge(f"The headers are larger than {HEAD_LIMIT} bytes."))
-            return
+        error = self._look_at_headers()
+        if error is not None:
+            self._refuse(error)
+        elif self._parser.should_upgrade():
+            self._pass_upgrade_by()
+        else:
+            self._begin()
+
+    def _look_at_headers(self) -> RelayError | None:
+        size = 0
+        for name, value in self._headers:
+            size += len(name) + len(value)
+            if not value.isascii():
+                return InvalidRequest("A header is not ASCII.", code="invalid_header")
+        if size > HEAD_LIMIT:
+            return HeadersTooLarge(f"The headers are larger than {HEAD_LIMIT} bytes.")
+        return None
+
+    def _pass_upgrade_by(self) -> None:
+        """The parser stops at the end of this head; `_feed` goes on with one without the offer."""
+        method, version = self._parser.get_method(), self._parser.get_http_version()
+        if method == b"CONNECT":
+            self._refuse(InvalidRequest("The relay is no proxy of that kind.", code="invalid_http"))
+        else:
+            self._offer = without_upgrade(method, self._url, version, self._headers)
+
+    def _begin(self) -> None:
+        """A request's head is here: it is answered now, or when its turn comes."""
         try:
-            super().on_headers_complete()
-        except (ValueError, httptools.HttpParserError):
+            url = httptools.parse_url(self._url)
+            path = url.path.decode("ascii")
+        except (ValueError, AttributeError, httptools.HttpParserError):
             self._refuse(InvalidRequest("The request's URL is not valid.", code="invalid_url"))
             return
+        version = self._parser.get_http_version()
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": version,
+            "method": self._parser.get_method().decode("ascii"),
+            "scheme": "http",
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": url.path,
+            "query_string": url.query or b"",
+            "root_path": "",
+            "headers": self._headers,
+        }
+        keep_alive = version != "1.0" and self._parser.should_keep_alive() and not self._last
+        expects = (b"expect", b"100-continue") in self._headers
+        exchange = Exchange(self, scope, keep_alive, expects)
         self._in_head = False
+        self._coming = exchange
+        if self._running is None:
+            self._start(exchange)
+        else:
+            self._queue.append(exchange)
 
     def on_body(self, body: bytes) -> None:
-        if self._refused:
+        coming = self._coming
+        if self._refused or coming is None:
             return
-        super().on_body(body)
-        if self.pipeline and len(self.cycle.body) > PIPELINE_LIMIT:
-            self.transport.abort()
+        coming.feed(body)
+        held = coming.held
+        if coming is not self._running:
+            if held > PIPELINE_LIMIT:
+                self.abort()
+        elif held > BODY_AHEAD and self._reading:
+            self._reading = False
+            self.transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        if self._refused:
+        if self._refused or self._offer is not None:
             return
-        self._unwind()
+        self._begun = False
         self._unread = 0
-        super().on_message_complete()
+        if self._running is self._coming:
+            self._deadline = FOREVER
+        if self._coming is not None:
+            self._coming.end()
+            self._coming = None
 
     # Answering
 
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
+    def _start(self, exchange: Exchange) -> None:
+        self._running = exchange
+        task = self._loop.create_task(self._answer(exchange))
+        self._server.tasks.add(task)
+        task.add_done_callback(self._server.tasks.discard)
 
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._later and not self.pipeline and not self.transport.is_closing():
-            data, self._later, self._later_size = b"".join(self._later), [], 0
-            self.data_received(data)
+    async def _answer(self, exchange: Exchange) -> None:
+        try:
+            await self._app(exchange.scope, exchange.receive, exchange.send)
+        except Exception:
+            log.exception("the application failed")
+        if not exchange.answered and not exchange.gone:
+            self.abort()  # whatever was sent of the answer, it is not whole
+        exchange.release()
 
-    def eof_received(self) -> None:
-        self._gone()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._unwind()
-        if self._stalled is not None:
-            self._stalled.cancel()
-        self._gone()
-        super().connection_lost(exc)
-
-    def _gone(self) -> None:
-        """Tell the answer that runs, not only the request that came last."""
-        cycle = self._running
-        if cycle is not None and not cycle.response_complete:
-            cycle.disconnected = True
-            cycle.message_event.set()
-            self.flow.resume_writing()
-
-    # Clocks
-
-    def _wind(self, seconds: float) -> None:
-        if self._clock is not None:
-            self._clock.cancel()
-        self._clock = self.loop.call_later(seconds, self._too_slow)
-
-    def _unwind(self) -> None:
-        if self._clock is not None:
-            self._clock.cancel()
-            self._clock = None
-
-    def _too_slow(self) -> None:
-        self._clock = None
-        late = RequestTimeout("The request did not arrive in time.")
-        if self._in_head and not self._unread:  # it never said a word
+    def finished(self, exchange: Exchange) -> None:
+        """The answer is written."""
+        self._server.total_requests += 1
+        self._running = None
+        if not exchange.keep_alive or not exchange.complete:
             self.transport.close()
-        elif self._answering() and not self.cycle.response_started:
-            self._gone()  # the application waits for a body that does not come
-            self._refuse(late)
+        elif self._queue:
+            self._start(self._queue.popleft())
+            if self._begun:
+                self._expect_more()
+        elif self._late is not None:
+            self._last_words(self._late)
+        elif self._later:
+            data, self._later, self._later_size = b"".join(self._later), [], 0
+            self._loop.call_soon(self.data_received, data)
+        elif self._begun:
+            self._expect_more()
         else:
-            self._refuse(late)
+            self._expire_in(KEEP_ALIVE)
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._stalled = self.loop.call_later(self.settings.write_timeout, self.transport.abort)
+    def default_head(self) -> bytes:
+        """The headers of every answer, which uvicorn renews each second: the date."""
+        given = self._server.default_headers
+        cls = type(self)
+        if cls._default[0] is not given:
+            cls._default = (given, b"".join(b"%b: %b\r\n" % header for header in given))
+            cls.default_lines = len(given)
+        return cls._default[1]
 
-    def resume_writing(self) -> None:
-        super().resume_writing()
+    # Refusing
+
+    def _refuse(self, error: RelayError) -> None:
+        """Answer in OpenAI's shape, after the requests that came before, and close."""
+        if self._refused:
+            return
+        self._refused = True
+        self._deadline = FOREVER
+        if self._queue and not self._queue[-1].complete:
+            self._queue.pop()  # the request at fault
+        running = self._running
+        if running is None:
+            self._last_words(error)
+        elif running.complete:
+            self._late = error
+        elif running.started:
+            self.abort()
+        else:
+            running.vanish()  # the application waits for a body that does not come
+            self._last_words(error)
+
+    def _last_words(self, error: RelayError) -> None:
+        body = error.encoded()
+        lines = [STATUS_LINES[error.status].rstrip()]
+        lines += [b"%b: %b" % header for header in (*JSON, (b"x-request-id", new_id()))]
+        lines += [b"content-length: %d" % len(body), b"connection: close", b"", b""]
+        self.write(b"\r\n".join(lines) + body)
+        self.transport.close()
+
+    # Clocks: one timer, set anew only when it fires or must fire earlier.
+
+    def _expire_in(self, seconds: float) -> None:
+        self._deadline = self._loop.time() + seconds
+        if self._timer is None or self._timer.when() > self._deadline:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(self._deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._deadline == FOREVER or self.transport.is_closing():
+            return
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._tick)
+        elif not self._begun:  # idle, or it never said a word
+            self.transport.close()
+        else:
+            self._refuse(RequestTimeout("The request did not arrive in time."))
+
+    # Flow control
+
+    async def drained(self) -> None:
+        """Wait until the client has read enough of what was written, or is gone."""
+        while self.full:
+            self._writable = self._loop.create_future()  # one answer at a time waits
+            await self._writable
+
+    def _release_writer(self) -> None:
+        self.full = False
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
+        if self._writable is not None:
+            if not self._writable.done():
+                self._writable.set_result(None)
+            self._writable = None
+
+    def pause_writing(self) -> None:
+        self.full = True
+        self._stalled = self._loop.call_later(self.settings.write_timeout, self.abort)
+
+    def resume_writing(self) -> None:
+        self._release_writer()
 
 
 def with_settings(settings: Settings) -> type[RelayProtocol]:

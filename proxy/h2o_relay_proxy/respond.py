@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from h2o_relay.errors import MethodNotAllowed, RelayError
+from h2o_relay.errors import MethodNotAllowed, Overloaded, RelayError
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
@@ -21,7 +24,10 @@ EVENTS: tuple[Header, ...] = (
     (b"x-accel-buffering", b"no"),  # nginx would hold events back otherwise
     *SAFE,
 )
+CLOSE: Header = (b"connection", b"close")
 DONE = b"data: [DONE]\n\n"
+SERIAL = itertools.count(int.from_bytes(os.urandom(6), "big"))
+"""Tells requests of one millisecond, and of several relays, apart."""
 LONGEST_WAIT = 31_536_000  # seconds that a caller may be asked to wait: upstreams say `inf`, too
 
 
@@ -44,11 +50,23 @@ async def send_error(send: Send, error: RelayError, headers: Iterable[Header] = 
         extra.append((b"allow", error.allow.encode()))
     if error.status == 401:
         extra.append((b"www-authenticate", b"Bearer"))
-    if error.status in (408, 413, 414, 431):
-        extra.append((b"connection", b"close"))  # the rest of the request is not read
     await send_json(send, error.encoded(), error.status, extra)
 
 
 def error_event(error: RelayError) -> bytes:
     """An error after the head; no `[DONE]` follows it."""
     return b"data: " + error.encoded() + b"\n\n"
+
+
+def draining() -> Overloaded:
+    """What a request is told that is cancelled although its client is there."""
+    return Overloaded("The relay is shutting down.", code="draining")
+
+
+def new_id(given: bytes | None = None) -> bytes:
+    """The caller's own request id if it is a plain word, else a new one: 24 hex digits of which
+    the first 12 are the time, so that they sort.
+    """
+    if given is not None and len(given) <= 128 and given.replace(b"-", b"").isalnum():
+        return given
+    return b"%012x%012x" % (int(time.time() * 1000), next(SERIAL) & 0xFFFFFFFFFFFF)

@@ -106,7 +106,6 @@ async def running(app: App, settings: Settings, api: socket.socket) -> AsyncIter
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
-        timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
     )
     server = Server(config)

@@ -1,0 +1,51 @@
+"""Recognising an event that differs from a checked one in nothing but a plain piece of text.
+
+Almost every event of a stream repeats the one before it with other words in its `content`. One that
+begins and ends with the very bytes of an event that was parsed and found good, and has between them
+nothing but the inside of a JSON string, is as good: it need not be parsed again.
+"""
+
+from __future__ import annotations
+
+import re
+
+ESCAPE = rb'\\(?:["\\/bfnrt]|u(?:[0-9a-cA-CeEfF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}))'
+TEXT = rb'[^"\\\x00-\x1f]*(?:%b[^"\\\x00-\x1f]*)*' % ESCAPE
+"""The inside of a JSON string (RFC 8259, 7), but for surrogates, which would have to be paired."""
+PLAIN = re.compile(TEXT)
+CONTENT = re.compile(rb'data: [^\n]*"content": ?"(%b)"\}[^\n]*\n\n' % TEXT)
+OPEN = re.compile(rb'"finish_reason": ?null')
+
+
+class Pattern:
+    """Learns from events, whole ones that were found good; others then fit, or do not."""
+
+    __slots__ = ("_after", "_before", "_end")
+
+    def __init__(self) -> None:
+        self._before: bytes | None = None
+        self._after = b""
+        self._end = 0  # length of what follows the text
+
+    def learn(self, event: bytes) -> None:
+        """Remember one normalised event, if it is an ordinary piece of content."""
+        self._before = None
+        match = CONTENT.fullmatch(event)
+        if match is None or OPEN.search(event) is None or b'"error"' in event:
+            return
+        start, end = match.span(1)
+        self._before, self._after, self._end = event[:start], event[end:], len(event) - end
+
+    def fits(self, data: bytes) -> bool:
+        """Whether `data` is exactly one event of the kind last learnt."""
+        before = self._before
+        if before is None or not data.startswith(before) or not data.endswith(self._after):
+            return False
+        if PLAIN.fullmatch(data, len(before), len(data) - self._end) is None:
+            return False
+        if not data.isascii():
+            try:
+                data.decode()
+            except UnicodeDecodeError:
+                return False
+        return True

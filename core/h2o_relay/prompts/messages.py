@@ -1,0 +1,129 @@
+"""OpenAI messages as the text dialogue that a prompt type can write down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from ..errors import InvalidRequest
+
+Message = Mapping[str, Any]
+SYSTEM_ROLES: Final = frozenset({"system", "developer"})
+USER_ROLES: Final = frozenset({"user", "tool", "function"})
+"""What prompt types have no turn of its own for is told as the user's words, as h2oGPT does."""
+JOINT: Final = "\n\n"
+"""Between messages of one side that follow each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What was said and what was answered."""
+
+    user: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """A conversation that waits for an answer."""
+
+    system: str | None
+    """The text of all system messages; None where there is none."""
+    history: tuple[Turn, ...]
+    instruction: str
+    """What is to be answered; empty where the last word was the assistant's."""
+    begun: str | None = None
+    """The beginning of the answer, to be continued."""
+
+
+def dialogue(messages: Sequence[Message], *, continue_final: bool = False) -> Dialogue:
+    """Messages in pairs. Raises InvalidRequest for roles and contents that are no text.
+
+    System messages are joined wherever they stand, and so are messages of one side that follow
+    each other. A call of a tool is told as JSON, its result as the user's words. With
+    `continue_final` an assistant's message at the end is the answer's beginning; without it that
+    message is history and an empty instruction follows.
+    """
+    if not messages:
+        raise InvalidRequest("There must be at least one message.", param="messages")
+    system: list[str] = []
+    spoken: list[tuple[bool, str]] = []
+    for number, message in enumerate(messages):
+        role, path = message.get("role"), f"messages[{number}]"
+        text = text_of(message.get("content"), f"{path}.content")
+        if role in SYSTEM_ROLES:
+            system.append(text)
+        elif role in USER_ROLES:
+            _say(spoken, True, text)
+        elif role == "assistant":
+            _say(spoken, False, "\n".join(filter(None, [text, *_calls(message)])))
+        else:
+            raise InvalidRequest(
+                "A message's role must be system, developer, user, assistant or tool.",
+                param=f"{path}.role",
+            )
+    turns = _pairs(spoken)
+    instruction, begun = "", None
+    if spoken and spoken[-1][0]:
+        instruction = turns.pop().user
+    elif spoken and continue_final:
+        last = turns.pop()
+        instruction, begun = last.user, last.answer
+    return Dialogue(JOINT.join(system) if system else None, tuple(turns), instruction, begun)
+
+
+def text_of(content: Any, path: str) -> str:
+    """The text of a message's content: a string, null or a list of text parts.
+
+    Raises InvalidRequest for anything else: `path` names it.
+    """
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence):
+        raise InvalidRequest(f"'{path}' must be a string or an array of parts.", param=path)
+    texts: list[str] = []
+    for number, part in enumerate(content):
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        text = part.get(kind) if kind in ("text", "refusal") else None
+        if not isinstance(text, str):
+            raise InvalidRequest(
+                "The model behind this name is served by a text-only server: it takes no other "
+                "parts of a message than text.",
+                param=f"{path}[{number}]",
+            )
+        texts.append(text)
+    return "\n".join(texts)
+
+
+def _say(spoken: list[tuple[bool, str]], user: bool, text: str) -> None:
+    if spoken and spoken[-1][0] == user:
+        text = JOINT.join(filter(None, [spoken.pop()[1], text]))
+    spoken.append((user, text))
+
+
+def _pairs(spoken: Sequence[tuple[bool, str]]) -> list[Turn]:
+    turns: list[Turn] = []
+    for user, text in spoken:
+        if user:
+            turns.append(Turn(text, ""))
+        elif turns:
+            turns[-1] = Turn(turns[-1].user, text)
+        else:
+            turns.append(Turn("", text))
+    return turns
+
+
+def _calls(message: Message) -> list[str]:
+    """The calls of tools in an assistant's message, each a JSON object on one line."""
+    calls = [call.get("function") for call in message.get("tool_calls") or ()]
+    calls.append(message.get("function_call"))
+    return [
+        orjson.dumps({"name": call.get("name"), "arguments": call.get("arguments")}).decode()
+        for call in calls
+        if isinstance(call, Mapping)
+    ]

@@ -1,0 +1,82 @@
+"""Requests that come slowly: each part of one has its time, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+import pytest
+
+from .kit import KEY, Relay, assert_error, chat, get, post
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+AUTH = {"Authorization": f"Bearer {KEY}"}
+BODY = orjson.dumps(chat())
+
+
+async def test_heads_that_drip(guarded: Relay) -> None:
+    loop = asyncio.get_running_loop()
+    for data in (get("/health"), get("/health") + get("/health")[:8]):
+        async with guarded.client() as client:
+            start = loop.time()
+            if len(data) > 60:
+                await client.send(data)
+                assert (await client.reply()).status == 200
+            else:
+                for byte in data[:20]:
+                    await client.send(bytes([byte]))
+                    await asyncio.sleep(0.005)
+            assert_error(await client.reply(), 408, "request_timeout")
+            assert await client.ended() == b""
+            assert 0.2 < loop.time() - start < 0.8
+
+
+async def test_bodies_that_drip(guarded: Relay, caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.get_running_loop()
+    async with guarded.client() as client:
+        start = loop.time()
+        await client.send(post(BODY, headers=AUTH)[: -len(BODY)])
+        for byte in BODY[:30]:
+            await client.send(bytes([byte]))
+            await asyncio.sleep(0.005)
+        assert_error(await client.reply(), 408, "request_timeout")
+        assert await client.ended() == b""
+        assert 0.2 < loop.time() - start < 0.8
+    assert guarded.asked == []
+    assert caplog.records == []
+
+
+async def test_a_large_body_has_the_time_it_takes(guarded: Relay) -> None:
+    """A clock for the whole body would cut long prompts on slow lines."""
+    body = orjson.dumps({"pad": "x" * 200_000})
+    loop = asyncio.get_running_loop()
+    async with guarded.client() as client:
+        start = loop.time()
+        data = post(body, headers=AUTH)
+        for place in range(0, len(data), 20_000):
+            await client.send(data[place : place + 20_000])
+            await asyncio.sleep(0.06)
+        assert loop.time() - start > 0.6
+        assert_error(await client.reply(), 400, "missing_required_parameter")
+
+
+async def test_a_client_that_says_nothing_is_let_go(guarded: Relay) -> None:
+    async with guarded.client() as client:
+        assert await client.ended() == b""
+
+
+async def test_two_hundred_slow_clients_do_not_hold_up_others(guarded: Relay) -> None:
+    slow = [guarded.client() for _ in range(200)]
+    clients = [await client.__aenter__() for client in slow]
+    for client in clients:
+        await client.send(b"POST /v1/")
+    loop = asyncio.get_running_loop()
+    for _ in range(10):
+        start = loop.time()
+        assert (await guarded.ask(get("/health"))).status == 200
+        assert loop.time() - start < 0.2
+    for client in clients:
+        assert_error(await client.reply(), 408, "request_timeout")
+    for context in slow:
+        await context.__aexit__(None, None, None)
