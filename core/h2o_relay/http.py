@@ -49,6 +49,8 @@ class Response(Protocol):
 
     status: int
 
+    def header(self, name: str) -> str: ...
+
     @property
     def headers(self) -> Mapping[str, str]: ...
 
@@ -283,28 +285,33 @@ def check_head(response: Response) -> None:
     status = response.status
     if 300 <= status < 400:
         raise UpstreamRedirect(f"the upstream server redirects ({status}), which is not followed")
-    encoding = response.headers.get("content-encoding", "identity")
-    if encoding.strip().lower() not in ("identity", ""):
+    encoding = response.header("content-encoding")
+    if encoding and encoding.strip().lower() != "identity":
         raise UpstreamBadResponse("the upstream server compressed its answer although asked not to")
 
 
 def encode_head(method: str, path: str, host: str, headers: Mapping[str, str], body: Any) -> bytes:
     """The request's head, and its body if that is bytes."""
-    fixed = isinstance(body, bytes)
-    length = f"content-length: {len(body)}" if fixed else "transfer-encoding: chunked"
-    if fixed and not body and method == "GET":
-        length = "accept: */*"
+    begin = _head_begin(method, path, host, tuple(headers.items()))
+    if not isinstance(body, bytes):
+        return begin + b"transfer-encoding: chunked\r\n\r\n"
+    if not body and method == "GET":
+        return begin + b"\r\n"
+    return b"%bcontent-length: %d\r\n\r\n%b" % (begin, len(body), body)
+
+
+@lru_cache(maxsize=256)
+def _head_begin(method: str, path: str, host: str, headers: tuple[tuple[str, str], ...]) -> bytes:
     lines = [f"{method} {path} HTTP/1.1", f"host: {host}", f"user-agent: {USER_AGENT}"]
-    lines += ["accept-encoding: identity", length]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    text = "\r\n".join(lines)
-    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
+    lines.append("accept-encoding: identity")
+    lines += [f"{name}: {value}" for name, value in headers]
+    text = "\r\n".join([*lines, ""])
+    if text.count("\n") != len(lines) or text.count("\r") != len(lines):
         raise PluginError("a header for the upstream contains a line break")
     try:
-        head = text.encode("latin-1") + b"\r\n\r\n"
+        return text.encode("latin-1")
     except UnicodeEncodeError:
         raise InvalidRequest("a header for the upstream is not ISO-8859-1") from None
-    return head + body if fixed else head
 
 
 @lru_cache(maxsize=1024)

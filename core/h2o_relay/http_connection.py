@@ -105,6 +105,14 @@ class Connection(asyncio.Protocol):
                 raise self._error
             await self._wait()
 
+    def header(self, name: str) -> str:
+        """One header by its lower-case name, "" if it is not there; cheaper than the mapping."""
+        wanted = name.encode("latin-1")
+        for key, value in self._headers:
+            if key.lower() == wanted:
+                return value.decode("latin-1")
+        return ""
+
     @property
     def headers(self) -> dict[str, str]:
         """Lower-case names; repeated ones joined with a comma."""
@@ -161,8 +169,8 @@ class Connection(asyncio.Protocol):
             if self._paused and self._transport is not None:
                 self._paused = False
                 self._transport.resume_reading()
-            self._idle = DRAIN_SECONDS
-            self._watch(self._loop.time() + DRAIN_SECONDS)
+            self._drain_deadline = self._loop.time() + DRAIN_SECONDS
+            self._watch(self._drain_deadline)
         else:
             self.abort()
 
@@ -176,7 +184,6 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _to_pool(self) -> None:
-        self._unwatch()
         transport = self._transport
         if self.closed or self._dirty or not self._keep_alive or transport is None:
             self.abort()
@@ -189,10 +196,15 @@ class Connection(asyncio.Protocol):
         self.idle_since = self._loop.time()
         self._released(self)
 
-    # Clocks: one timer, set again only when it fires.
+    # Clocks: one timer, which stays from one exchange to the next and looks when it fires what is
+    # due; it is set anew only to fire earlier.
 
     def _watch(self, when: float) -> None:
-        self._unwatch()
+        timer = self._timer
+        if timer is not None:
+            if timer.when() <= when:
+                return
+            timer.cancel()
         self._timer = self._loop.call_at(when, self._tick)
 
     def _unwatch(self) -> None:
@@ -202,9 +214,14 @@ class Connection(asyncio.Protocol):
 
     def _tick(self) -> None:
         self._timer = None
+        if self.complete:
+            return  # idle
         now = self._loop.time()
         if self._draining:
-            self.abort()
+            if now >= self._drain_deadline:
+                self.abort()
+            else:
+                self._watch(self._drain_deadline)
             return
         if now >= self._total_deadline:
             self._fail(UpstreamTimeout("the upstream server took too long for its answer"))

@@ -111,6 +111,9 @@ class LibraryResponse:
     def headers(self) -> Mapping[str, str]:
         return {name.lower(): value for name, value in self._response.headers.items()}
 
+    def header(self, name: str) -> str:
+        return str(self._response.headers.get(name, ""))
+
     async def _iterate(self) -> AsyncIterator[bytes]:
         while True:
             try:

@@ -159,8 +159,8 @@ class Kernel:
         """Any other OpenAI path, bytes both ways. Raises RelayError."""
         async with self.leased(model) as (route, client):
             plugin, server = route.link.plugin, route.deployment.server
-            forwarding = plugin.forward(server, client, call)
             try:
+                forwarding = plugin.forward(server, client, call)
                 reply = await forwarding.__aenter__()
             except RelayError:
                 raise
