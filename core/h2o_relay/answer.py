@@ -164,7 +164,8 @@ async def ask(
         request = Request(kind=kind, params=params, body=body, deployment=route.deployment)
         try:
             completion = await link.plugin.generate(server, client, request)
-            _is_a(Completion, completion)
+            if type(completion) is not Completion:
+                _is_a(Completion, completion)
         except RelayError:
             raise
         except Exception as error:

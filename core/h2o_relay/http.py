@@ -49,7 +49,7 @@ class Response(Protocol):
 
     status: int
 
-    def header(self, name: str) -> str: ...
+    def header(self, name: bytes) -> str: ...
 
     @property
     def headers(self) -> Mapping[str, str]: ...
@@ -285,7 +285,7 @@ def check_head(response: Response) -> None:
     status = response.status
     if 300 <= status < 400:
         raise UpstreamRedirect(f"the upstream server redirects ({status}), which is not followed")
-    encoding = response.header("content-encoding")
+    encoding = response.header(b"content-encoding")
     if encoding and encoding.strip().lower() != "identity":
         raise UpstreamBadResponse("the upstream server compressed its answer although asked not to")
 

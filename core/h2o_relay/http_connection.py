@@ -50,8 +50,7 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.complete = False
         self.received = 0  # bytes of this exchange, head included
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._map: dict[str, str] | None = None
+        self._headers: dict[bytes, bytes] = {}
         self._pieces: list[bytes] = []
         self._held = 0
         self._paused = False
@@ -103,25 +102,17 @@ class Connection(asyncio.Protocol):
         while not self._head:
             if self._error is not None:
                 raise self._error
-            await self._wait()
+            self._waiter = waiter = self._loop.create_future()
+            await waiter
 
-    def header(self, name: str) -> str:
+    def header(self, name: bytes) -> str:
         """One header by its lower-case name, "" if it is not there; cheaper than the mapping."""
-        wanted = name.encode("latin-1")
-        for key, value in self._headers:
-            if key.lower() == wanted:
-                return value.decode("latin-1")
-        return ""
+        return self._headers.get(name, b"").decode("latin-1")
 
     @property
     def headers(self) -> dict[str, str]:
         """Lower-case names; repeated ones joined with a comma."""
-        if self._map is None:
-            self._map = {}
-            for name, value in self._headers:
-                key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-                self._map[key] = f"{self._map[key]}, {text}" if key in self._map else text
-        return self._map
+        return {k.decode("latin-1"): v.decode("latin-1") for k, v in self._headers.items()}
 
     def __aiter__(self) -> Connection:
         return self
@@ -133,11 +124,9 @@ class Connection(asyncio.Protocol):
                 raise self._error
             if self.complete:
                 raise StopAsyncIteration
-            await self._wait()
-        pieces = self._pieces
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._pieces = []
-        self._held = 0
+            self._waiter = waiter = self._loop.create_future()
+            await waiter
+        data = b"".join(self._take())
         if self._paused:
             self._paused = False
             self._last = self._loop.time()
@@ -145,8 +134,14 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
         return data
 
+    def _take(self) -> list[bytes]:
+        pieces, self._pieces, self._held = self._pieces, [], 0
+        return pieces
+
     async def read(self, limit: int) -> bytes:
         """The whole body. Raises UpstreamResponseTooLarge past `limit` bytes."""
+        if self.complete and self._held <= limit and self._error is None:
+            return b"".join(self._take())
         pieces, size = [], 0
         async for data in self:
             size += len(data)
@@ -155,7 +150,7 @@ class Connection(asyncio.Protocol):
                     f"the upstream's answer is larger than {limit} bytes"
                 )
             pieces.append(data)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(pieces)
 
     def finish(self, *, whole: bool) -> None:
         """End the exchange. `whole` says that the reader has all that it wanted, so that the rest
@@ -237,17 +232,10 @@ class Connection(asyncio.Protocol):
         else:
             self._watch(min(due, self._total_deadline))
 
-    # Waiting and failing.
-
-    async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+    # Waiting and failing: `_waiter` is there while a reader waits.
 
     def _wake(self) -> None:
-        waiter = self._waiter
+        waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
@@ -320,20 +308,23 @@ class Connection(asyncio.Protocol):
             self._dirty = True  # a second answer to one request
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._dirty:
-            self._headers.append((name, value))
+        if self._dirty:
+            return
+        key = name.lower()
+        old = self._headers.get(key)
+        self._headers[key] = value if old is None else b"%b, %b" % (old, value)
 
     def on_headers_complete(self) -> None:
         if self._dirty:
             return
         status = self._parser.get_status_code()
         if status < 200:
-            self._headers = []
+            self._headers = {}
             return
         self.status = status
         self._keep_alive = self._parser.should_keep_alive()
-        names = {name.lower() for name, _ in self._headers}
-        self._until_eof = not names & {b"content-length", b"transfer-encoding"}
+        framed = b"content-length" in self._headers or b"transfer-encoding" in self._headers
+        self._until_eof = not framed
         self._head = True
         if status >= 300:
             self._can_write.set()

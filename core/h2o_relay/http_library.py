@@ -111,8 +111,8 @@ class LibraryResponse:
     def headers(self) -> Mapping[str, str]:
         return {name.lower(): value for name, value in self._response.headers.items()}
 
-    def header(self, name: str) -> str:
-        return str(self._response.headers.get(name, ""))
+    def header(self, name: bytes) -> str:
+        return str(self._response.headers.get(name.decode("latin-1"), ""))
 
     async def _iterate(self) -> AsyncIterator[bytes]:
         while True:

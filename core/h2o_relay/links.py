@@ -14,7 +14,7 @@ import random
 from collections.abc import AsyncIterator
 from typing import Any
 
-from .errors import RelayError, UpstreamUnavailable
+from .errors import RelayError, UpstreamUnavailable, redact
 from .http import HttpClient
 from .plugins import Plugin
 from .types import Endpoint, Server
@@ -89,14 +89,13 @@ class Link:
             except asyncio.CancelledError:
                 raise
             except RelayError as error:
-                if _leaving():
-                    return
                 self._failed(error)
             except Exception as error:
-                if _leaving():
-                    return  # it failed to close; nothing is left to retry
                 log.warning("plugin %s failed to open its server", self.plugin.name, exc_info=error)
-                self._failed(UpstreamUnavailable(f"the server could not be opened: {error}"))
+                reason = redact({"": str(error)}, self.server.key)[""]
+                self._failed(UpstreamUnavailable(f"the server could not be opened: {reason}"))
+            if _leaving():
+                return  # it closed badly, or as if nobody had cancelled it
             await asyncio.sleep(wait * random.uniform(0.8, 1.2))
             wait = min(wait * 2, LONGEST_WAIT)
 
@@ -108,7 +107,8 @@ class Link:
         async with self.plugin.connect(self.server) as client:
             if isinstance(client, Endpoint):
                 client = self._http.at(client.url, client.headers)
-            self.client, self.error = client, None
+            self.client = self._http if client is None else client
+            self.error = None
             self._ready.set()
             try:
                 yield

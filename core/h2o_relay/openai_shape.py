@@ -166,7 +166,7 @@ async def not_a_stream(response: Response, server: Server) -> RelayError:
 
 def media_type(response: Response) -> str:
     """The Content-Type, lower-case; "" if there is none."""
-    return response.header("content-type").lower()
+    return response.header(b"content-type").lower()
 
 
 def checked_answer(body: bytes, server: Server) -> dict[str, Any]:

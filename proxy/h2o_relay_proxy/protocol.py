@@ -189,8 +189,6 @@ class RelayProtocol(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name.lower(), value))
-        if len(self._headers) > HEADER_COUNT:
-            self._refuse(HeadersTooLarge(f"There are more than {HEADER_COUNT} headers."))
 
     def on_headers_complete(self) -> None:
         if self._refused:
@@ -204,13 +202,15 @@ class RelayProtocol(asyncio.Protocol):
             self._begin()
 
     def _look_at_headers(self) -> RelayError | None:
-        size = 0
-        for name, value in self._headers:
-            size += len(name) + len(value)
+        if len(self._headers) > HEADER_COUNT:
+            return HeadersTooLarge(f"There are more than {HEADER_COUNT} headers.")
+        for _, value in self._headers:
             if not value.isascii():
                 return InvalidRequest("A header is not ASCII.", code="invalid_header")
-        if size > HEAD_LIMIT:
-            return HeadersTooLarge(f"The headers are larger than {HEAD_LIMIT} bytes.")
+        if self._unread > HEAD_LIMIT:  # the head, and perhaps some of the body
+            size = sum(len(name) + len(value) for name, value in self._headers)
+            if size > HEAD_LIMIT:
+                return HeadersTooLarge(f"The headers are larger than {HEAD_LIMIT} bytes.")
         return None
 
     def _pass_upgrade_by(self) -> None:

@@ -52,7 +52,7 @@ class Relay:
     @property
     def unsent(self) -> int:
         """Bytes of answers that no client has taken yet, the kernel's buffers not counted."""
-        return sum(c._wire.get_write_buffer_size() for c in self.connections)
+        return sum(c.transport.get_write_buffer_size() for c in self.connections)
 
     @property
     def url(self) -> str:
