@@ -72,6 +72,8 @@ async def stream(
             if events:
                 yield Chunk(events)
                 pattern.learn(events)  # the kernel asks for more: it found them good
+            if splitter.error is not None:
+                raise splitter.error
             if splitter.done:
                 return
 

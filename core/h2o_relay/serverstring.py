@@ -23,6 +23,7 @@ FIELD = re.compile(r"(?:\[[^\]]*\]|[^:])*")
 LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 HOST = re.compile(rf"(?=.{{1,253}}$){LABEL}(?:\.{LABEL})*\.?$")
 PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=@%/-]*$")
+PUBLIC = re.compile(r"\d*(/.*)?$")  # a port, a path, or both
 PORT_AND_PATH = re.compile(r"(\d+)(/.*)?$")
 
 
@@ -192,27 +193,36 @@ def host_fields(text: str, prefix: str, example: str) -> tuple[Reader, str, str 
 
     Without a scheme http:// and /v1 are added; with one the URL is taken as it stands.
     """
-    reader = Reader(text, prefix, example)
+    reader = Reader(text, prefix, example, secret_from=2)
     schemed = bool(reader.fields) and reader.fields[0].text in ("http", "https")
     url = reader.url("http")
     if url is None:
         raise reader.refuse("a host is missing", reader.fields[0] if reader.fields else None)
-    if not reader.took_port:
-        reader.skip("a port is a number from 1 to 65535")
-    path = reader.optional()
-    if path is not None:
-        path = path if path.startswith("/") else f"/{path}"
-        if not PATH.match(path):
-            raise reader.refuse(
-                "the third field is a path such as /v1", reader.fields[reader.at - 1]
-            )
-        url = url.rstrip("/") + path
+    left = reader.fields[reader.at :]
+    # `http://host:8000/v1:KEY`: what alone follows a URL with a path is its key.
+    key_alone = len(left) == 1 and "/" in url.partition("://")[2] and left[0].text[:1] != "/"
+    if not key_alone:
+        url = _with_path(reader, url)
     key = reader.secret()
     reader.end()
     if not schemed:
         url = url.rstrip("/")
         url = url if url.endswith("/v1") else f"{url}/v1"
     return reader, url, key
+
+
+def _with_path(reader: Reader, url: str) -> str:
+    """The URL with the path field, after a port field that says nothing if none was read."""
+    if not reader.took_port:
+        reader.skip("a port is a number from 1 to 65535")
+    path = reader.optional()
+    if path is None:
+        return url
+    path = f"/{path}" if path in ("v1", "v1/") else path
+    if not PATH.match(path):
+        reason = "the third field is a path such as /v1, and a key is the fourth"
+        raise reader.refuse(reason, reader.fields[reader.at - 1])
+    return url.rstrip("/") + path
 
 
 def parse_bare(text: str) -> Server:

@@ -174,6 +174,10 @@ def read(name: str, value: Any, source: str) -> Any:
     if (low is not None and result < low) or (high is not None and result > high):
         bounds = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
         raise SettingError(f"{source}: {value} is out of range, it must be {bounds}")
+    if name == "api_key" and not (result.isascii() and result.isprintable() and result.strip()):
+        raise SettingError(
+            f"{source}: a key is a word of ASCII characters, for it goes in a header"
+        )
     choices = item.metadata["choices"]
     if choices and result not in choices:
         raise SettingError(f"{source}: {value!r} is not one of {', '.join(choices)}")

@@ -21,7 +21,8 @@ OURS = frozenset({b"", b"message", b"error"})
 class Splitter:
     """Feed it bytes, take whole events. `limit` bounds the bytes of one event.
 
-    `done` becomes true at the `[DONE]` event; it and what follows are not given out.
+    `done` becomes true at the `[DONE]` event; it and what follows are not given out. `error` is
+    set by an event over the limit; those before it are still given out.
     """
 
     def __init__(self, limit: int) -> None:
@@ -31,6 +32,7 @@ class Splitter:
         self._size = 0
         self._first = True
         self.done = False
+        self.error: UpstreamResponseTooLarge | None = None
 
     @property
     def between(self) -> bool:
@@ -38,10 +40,7 @@ class Splitter:
         return not self._rest and not self._first
 
     def feed(self, data: bytes) -> bytes:
-        """The whole events that `data` completes, normalised; b"" for none.
-
-        Raises UpstreamResponseTooLarge for an event over the limit.
-        """
+        """The whole events that `data` completes, normalised; b"" for none."""
         if self._rest:
             if b"\n" not in data and b"\r" not in data and not self._first:
                 return self._keep(data)
@@ -65,8 +64,11 @@ class Splitter:
         self._pieces.append(data)
         self._size += len(data)
         if self._size > self._limit:
-            raise UpstreamResponseTooLarge(f"an event of the stream is over {self._limit} bytes")
+            self._too_large()
         return b""
+
+    def _too_large(self) -> None:
+        self.error = UpstreamResponseTooLarge(f"an event of the stream is over {self._limit} bytes")
 
     def _whole(self, data: bytes) -> bytes:
         """Keep what follows the last blank line, return the rest."""
@@ -79,7 +81,7 @@ class Splitter:
         self._size = len(self._rest)
         self._pieces = []
         if self._size > self._limit:
-            raise UpstreamResponseTooLarge(f"an event of the stream is over {self._limit} bytes")
+            self._too_large()
         return data[:end]
 
     def _until_done(self, whole: bytes) -> bytes:
@@ -89,8 +91,16 @@ class Splitter:
         if at >= 0:
             self.done = True
             whole = whole[:at]
-        if any(len(event) > self._limit for event in _oversized(whole, self._limit)):
-            raise UpstreamResponseTooLarge(f"an event of the stream is over {self._limit} bytes")
+        return whole if len(whole) <= self._limit else self._within_limit(whole)
+
+    def _within_limit(self, whole: bytes) -> bytes:
+        """The events before the first one that is too large."""
+        start = 0
+        for event in whole.split(b"\n\n"):
+            if len(event) > self._limit:
+                self._too_large()
+                return whole[:start]
+            start += len(event) + 2
         return whole
 
 
@@ -102,10 +112,6 @@ def is_normal(whole: bytes) -> bool:
         and whole.count(b"\n") == 2 * whole.count(b"\n\ndata: ") + 2
         and b"\r" not in whole
     )
-
-
-def _oversized(whole: bytes, limit: int) -> list[bytes]:
-    return whole.split(b"\n\n") if len(whole) > limit else []
 
 
 def _last_blank(data: bytes) -> int:

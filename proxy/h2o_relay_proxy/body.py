@@ -16,9 +16,13 @@ import orjson
 from h2o_relay.errors import InvalidJSON, InvalidRequest, RequestTooLarge, UnsupportedMediaType
 
 DEPTH = 64  # objects and arrays in one another
+CONTAINERS = 100_000  # objects and arrays of one request
+ITEMS = 262_144  # of one array: as many token ids as a long context has
+COMPACT = 64 * 1024  # bytes of a body that is worth writing again to compare
 EXPLAINED = 64 * 1024  # bytes of a faulty body that are searched for the field at fault
 KEY_END = re.compile(rb'"[ \t\r\n]*:')
 """Stands after every key, and perhaps in strings: as many as keys means that none stood twice."""
+STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 Headers = dict[bytes, bytes]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -61,31 +65,63 @@ def check_media_type(headers: Headers) -> None:
 
 
 def decode(body: bytes) -> dict[str, Any]:
-    """A body that is one JSON object. Raises InvalidJSON, or InvalidRequest with its `code`."""
+    """A body that is one JSON object. Raises InvalidJSON, or InvalidRequest with its `code`.
+
+    What it costs is bounded: nothing here may hold up the event loop.
+    """
+    brackets = body.count(b"{") + body.count(b"[")
+    if brackets > CONTAINERS:
+        _refuse_many(body, brackets)
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise _why(body, error) from None
     if type(data) is not dict:
         raise InvalidJSON("The request body must be a JSON object.")
-    if body.count(b"{") + body.count(b"[") > DEPTH and _deeper(data, DEPTH):
-        raise too_deep()
-    # Cheapest first: a compact body is what it would be written as, and then has no key twice.
-    if orjson.dumps(data) != body and len(KEY_END.findall(body)) != _keys(data):
+    if brackets <= DEPTH and len(body) <= COMPACT and orjson.dumps(data) == body:
+        return data  # a compact body is what it would be written as: no key stands twice in it
+    keys = _examine(data)
+    if len(KEY_END.findall(body)) != keys:
         UNIQUE.decode(body.decode())
     return data
 
 
-def _keys(data: Any) -> int:
-    """How many keys a decoded document has, each counted once."""
-    count, waiting = 0, [data]
-    while waiting:
-        value = waiting.pop()
-        if type(value) is dict:
-            count += len(value)
-            value = value.values()
-        waiting += [inner for inner in value if type(inner) in (dict, list)]
-    return count
+def _refuse_many(body: bytes, brackets: int) -> None:
+    """Raise InvalidRequest for too many objects and arrays. A bracket in a string is none, but
+    there may not be ten times as many of both: telling them apart would take too long.
+    """
+    bare = body
+    if brackets <= 10 * CONTAINERS:
+        bare = STRING.sub(b"", body)
+        if bare.count(b"{") + bare.count(b"[") <= CONTAINERS:
+            return
+    start = bare[: 4 * DEPTH]
+    if start.count(b"{") + start.count(b"[") > DEPTH + start.count(b"}") + start.count(b"]"):
+        raise too_deep()
+    raise _too_much(f"more than {CONTAINERS} objects and arrays")
+
+
+def _examine(data: dict[str, Any]) -> int:
+    """How many keys a document has. Raises InvalidRequest for one too deep or too large."""
+    keys, level = 0, [data]
+    for _ in range(DEPTH):
+        below: list[Any] = []
+        for outer in level:
+            inner: Any = outer
+            if type(outer) is dict:
+                keys += len(outer)
+                inner = outer.values()
+            if len(inner) > ITEMS:
+                raise _too_much(f"an array of more than {ITEMS} items")
+            below += [value for value in inner if type(value) in (dict, list)]
+        if not below:
+            return keys
+        level = below
+    raise too_deep()
+
+
+def _too_much(what: str) -> InvalidRequest:
+    return InvalidRequest(f"The request has {what}.", code="array_too_long")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -102,20 +138,6 @@ UNIQUE = json.JSONDecoder(object_pairs_hook=_unique)
 
 def too_deep() -> InvalidRequest:
     return InvalidRequest(f"The request is nested over {DEPTH} levels.", code="nesting_too_deep")
-
-
-def _deeper(data: Any, limit: int) -> bool:
-    level = [data]
-    for _ in range(limit):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if type(outer) is dict else outer)
-            if type(inner) in (dict, list)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def _why(body: bytes, error: orjson.JSONDecodeError) -> InvalidRequest:

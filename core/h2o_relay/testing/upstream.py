@@ -111,7 +111,7 @@ class ScriptedUpstream:
 
     async def __aenter__(self) -> ScriptedUpstream:
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Connection(self), "127.0.0.1", 0, ssl=self._ssl
+            lambda: _Connection(self), "127.0.0.1", 0, ssl=self._ssl, backlog=1024
         )
         return self
 
@@ -140,8 +140,7 @@ class _Connection(asyncio.Protocol):
         self._current: Received | None = None
         self._shut = False
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: Any) -> None:
         self._transport = transport
         self._upstream.accepted += 1
         self._upstream.connections.add(self)
