@@ -25,6 +25,7 @@ from .errors import (
     UpstreamTLSError,
     UpstreamUnreachable,
 )
+from .hosts import is_loopback
 from .settings import Settings
 
 
@@ -47,16 +48,6 @@ def proxy_for(settings: Settings, scheme: str, host: str) -> str | None:
     if not proxy or is_loopback(host) or _bypassed(settings.no_proxy, host):
         return None
     return proxy
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine without asking anybody."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _bypassed(no_proxy: str, host: str) -> bool:

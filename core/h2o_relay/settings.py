@@ -57,6 +57,10 @@ class Settings:
         "Port of the OpenAI-compatible API.", env=("H2OGPT_OPENAI_PORT",), low=0, high=65535,
     )  # fmt: skip
     ui: bool = setting(True, "Serve the chat UI.")
+    allowed_hosts: str = setting(
+        "", "Host names, with commas between, under which a relay without a key may be asked, "
+        "beside loopback's own; * for any.",
+    )  # fmt: skip
     allow_open: bool = setting(False, "Listen beyond loopback although no key is set.")
     api_key: str | None = setting(
         None, "The key that callers must present.", env=("H2OGPT_OPENAI_API_KEY",), secret=True

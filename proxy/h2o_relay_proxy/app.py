@@ -17,6 +17,7 @@ import orjson
 
 from h2o_relay.catalog import INSTANCE_FIELD
 from h2o_relay.errors import (
+    Forbidden,
     MethodNotAllowed,
     RelayError,
     RequestTooLarge,
@@ -25,6 +26,7 @@ from h2o_relay.errors import (
     UnsupportedMediaType,
     UpstreamUnavailable,
 )
+from h2o_relay.hosts import host_allowed
 from h2o_relay.kernel import KernelAPI
 from h2o_relay.settings import Settings
 from h2o_relay.types import Deployment
@@ -37,8 +39,16 @@ from .respond import CLOSE, Send, draining, send_error, send_json
 
 MODEL_PATH = b"/v1/models/"
 OPEN_PATHS = frozenset({b"/health", b"/readyz"})
+GOOD_HOSTS = 64  # Host headers that are remembered as allowed
 LIST_WAIT = 2.0  # seconds that a list waits for the first server to say what it has
-EARLY = (Unauthorized, UnknownURL, MethodNotAllowed, UnsupportedMediaType, RequestTooLarge)
+EARLY = (
+    Forbidden,
+    Unauthorized,
+    UnknownURL,
+    MethodNotAllowed,
+    UnsupportedMediaType,
+    RequestTooLarge,
+)
 """What is raised before a request's body is read."""
 Handler = Callable[[Incoming], Awaitable[None]]
 log = logging.getLogger(__name__)
@@ -56,6 +66,8 @@ class App:
         self._kernel = kernel
         self._key = settings.api_key.encode() if settings.api_key else None
         self._instance = instance
+        self._settings = settings
+        self._good_hosts: set[bytes] = set()
         self._generation = Generation(kernel, settings.max_body)
         self._gets: dict[bytes, Handler] = {
             b"/health": self._health,
@@ -73,6 +85,9 @@ class App:
         incoming = Incoming(scope, receive, send)
         try:
             path = scope["raw_path"]
+            host = incoming.headers.get(b"host", b"")
+            if host not in self._good_hosts:
+                self._check_host(host)
             if path not in OPEN_PATHS:
                 authenticate(scope["headers"], self._key)
             await self._route(scope["method"], path)(incoming)
@@ -87,6 +102,13 @@ class App:
             log.exception("%s: failed", incoming.name)
             message = f"The relay failed. Its log has the reason under {incoming.name}."
             await send_error(send, RelayError(message), (incoming.id,))
+
+    def _check_host(self, host: bytes) -> None:
+        """Raises Forbidden for a Host header that is not ours."""
+        if not host_allowed(host.decode("latin-1"), self._settings):
+            raise Forbidden("This host name is not allowed; --allowed-hosts names more.")
+        if len(self._good_hosts) < GOOD_HOSTS:
+            self._good_hosts.add(host)
 
     async def _other(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """The lifespan protocol, in case a server insists on it; nothing else is spoken."""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from h2o_relay.engines import EngineSpec, running
 from h2o_relay.errors import RelayError
-from h2o_relay.http_library import is_loopback
+from h2o_relay.hosts import is_loopback
 from h2o_relay.settings import Settings
 
 from .ports import address, listen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -26,6 +27,7 @@ EVENTS: tuple[Header, ...] = (
 )
 CLOSE: Header = (b"connection", b"close")
 DONE = b"data: [DONE]\n\n"
+WORD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 SERIAL = itertools.count(int.from_bytes(os.urandom(6), "big"))
 """Tells requests of one millisecond, and of several relays, apart."""
 LONGEST_WAIT = 31_536_000  # seconds that a caller may be asked to wait: upstreams say `inf`, too
@@ -67,6 +69,6 @@ def new_id(given: bytes | None = None) -> bytes:
     """The caller's own request id if it is a plain word, else a new one: 24 hex digits of which
     the first 12 are the time, so that they sort.
     """
-    if given is not None and len(given) <= 128 and given.replace(b"-", b"").isalnum():
+    if given is not None and WORD.fullmatch(given):
         return given
     return b"%012x%012x" % (int(time.time() * 1000), next(SERIAL) & 0xFFFFFFFFFFFF)

@@ -14,7 +14,7 @@ from typing import TextIO
 
 import uvicorn
 
-from h2o_relay.http_library import is_loopback
+from h2o_relay.hosts import is_exposed
 from h2o_relay.kernel import Given, Kernel
 from h2o_relay.plugins import Plugins
 from h2o_relay.settings import SettingError, Settings
@@ -139,7 +139,7 @@ async def running(app: App, settings: Settings, api: socket.socket) -> AsyncIter
 
 def check_exposure(settings: Settings) -> None:
     """Refuse to listen beyond loopback without a key. Raises SettingError."""
-    if settings.api_key or settings.allow_open or is_loopback(settings.host):
+    if not is_exposed(settings):
         return
     raise SettingError(
         f"--host {settings.host} would let anyone on the network use this relay: set a key with "

@@ -13,7 +13,7 @@ import threading
 
 from h2o_relay import settings
 from h2o_relay.engines import exit_with_parent
-from h2o_relay.http_library import is_loopback
+from h2o_relay.hosts import is_loopback
 
 USAGE = "usage: python -m h2o_relay_ui HOST PORT API_URL, with the API's key on standard input"
 GRACE = 1  # seconds for open pages when the process is stopped

@@ -97,9 +97,9 @@ def warn_of_keys(
 
 def refuse_open(settings: Settings) -> None:
     """Raise Mistake for a relay that everybody could use."""
-    from ..http_library import is_loopback
+    from ..hosts import is_exposed
 
-    if settings.api_key or settings.allow_open or is_loopback(settings.host):
+    if not is_exposed(settings):
         return
     raise Mistake(
         f"listening on {settings.host} without a key would let anybody use it",

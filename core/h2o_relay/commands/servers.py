@@ -101,7 +101,7 @@ def is_own(host: str, listening: str) -> bool:
     """Whether a relay that listens on `listening` is reached at `host`. Looks nothing up."""
     from ipaddress import ip_address
 
-    from ..http_library import is_loopback
+    from ..hosts import is_loopback
 
     if is_loopback(host) or host == listening or host in ANYWHERE:
         return True
