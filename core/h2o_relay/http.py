@@ -179,7 +179,9 @@ class HttpClient:
             raise RuntimeError("the HTTP client is not open")
         if url.startswith("/"):
             url = self._base + url
-        merged = {**self._headers, **headers} if headers else self._headers
+        merged = headers or self._headers
+        if headers and self._headers:
+            merged = {**self._headers, **headers}
         limits = (
             self.settings.first_byte_timeout if first_byte is None else first_byte,
             self.settings.idle_timeout if idle is None else idle,

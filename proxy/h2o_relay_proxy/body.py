@@ -15,6 +15,7 @@ import orjson
 
 from h2o_relay.errors import InvalidJSON, InvalidRequest, RequestTooLarge, UnsupportedMediaType
 
+JSON = b"application/json"
 DEPTH = 64  # objects and arrays in one another
 CONTAINERS = 100_000  # objects and arrays of one request
 ITEMS = 262_144  # of one array: as many token ids as a long context has
@@ -56,8 +57,11 @@ def too_large(limit: int) -> RequestTooLarge:
 
 def check_media_type(headers: Headers) -> None:
     """Refuse what is not plain JSON. Raises UnsupportedMediaType."""
-    kind = headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
-    if kind != b"application/json":
+    kind = headers.get(b"content-type", b"")
+    if kind == JSON and b"content-encoding" not in headers:
+        return
+    kind = kind.split(b";", 1)[0].strip().lower()
+    if kind != JSON:
         raise UnsupportedMediaType("The content type must be application/json.")
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     if encoding not in (b"identity", b""):

@@ -46,9 +46,7 @@ def models() -> Mapping[str, str]:
     return _models()
 
 
-def get(
-    name: str | int, prompt_dict: Mapping[str, Any] | str | None = None
-) -> PromptType:
+def get(name: str | int, prompt_dict: Mapping[str, Any] | str | None = None) -> PromptType:
     """The prompt type of a name, a number or a number as a text (`"llama2"`, `29`, `"29"`).
 
     `prompt_dict` is read for `custom` only, which needs it. Raises InvalidRequest, which names the
@@ -152,4 +150,3 @@ def _merged(name: str) -> dict[str, Any]:
     entry = _data()[name]
     like = entry.get("like")
     return {**(_merged(like) if like else {}), **entry}
-

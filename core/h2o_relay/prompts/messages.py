@@ -52,19 +52,14 @@ def dialogue(messages: Sequence[Message], *, continue_final: bool = False) -> Di
     system: list[str] = []
     spoken: list[tuple[bool, str]] = []
     for number, message in enumerate(messages):
-        role, path = message.get("role"), f"messages[{number}]"
-        text = text_of(message.get("content"), f"{path}.content")
+        role = role_of(message, number)
+        text = text_of(message.get("content"), f"messages[{number}].content")
         if role in SYSTEM_ROLES:
             system.append(text)
         elif role in USER_ROLES:
             _say(spoken, True, text)
-        elif role == "assistant":
-            _say(spoken, False, "\n".join(filter(None, [text, *_calls(message)])))
         else:
-            raise InvalidRequest(
-                "A message's role must be system, developer, user, assistant or tool.",
-                param=f"{path}.role",
-            )
+            _say(spoken, False, "\n".join(filter(None, [text, *_calls(message)])))
     turns = _pairs(spoken)
     instruction, begun = "", None
     if spoken and spoken[-1][0]:
@@ -73,6 +68,17 @@ def dialogue(messages: Sequence[Message], *, continue_final: bool = False) -> Di
         last = turns.pop()
         instruction, begun = last.user, last.answer
     return Dialogue(JOINT.join(system) if system else None, tuple(turns), instruction, begun)
+
+
+def role_of(message: Message, number: int) -> str:
+    """The role of a message, which is the one of that number. Raises InvalidRequest."""
+    role = message.get("role")
+    if role == "assistant" or role in SYSTEM_ROLES or role in USER_ROLES:
+        return str(role)
+    raise InvalidRequest(
+        "A message's role must be system, developer, user, assistant or tool.",
+        param=f"messages[{number}].role",
+    )
 
 
 def text_of(content: Any, path: str) -> str:

@@ -48,8 +48,10 @@ def custom(value: Mapping[str, Any] | str | None) -> PromptType:
     given = _mapping(value)
     for key in given:
         if key not in KEYS:
-            raise invalid(f"{shown(key)} is no key of a prompt_dict.{nearest(str(key), KEYS)}", PARAM)
-    fields: dict[str, Any] = {field: "" for field in TEXTS.values()}
+            raise invalid(
+                f"{shown(key)} is no key of a prompt_dict.{nearest(str(key), KEYS)}", PARAM
+            )
+    fields: dict[str, Any] = dict.fromkeys(TEXTS.values(), "")
     fields |= {"chat_sep": "\n", "chat_turn_sep": "\n"}
     fields |= markers(given)
     if given.get("can_handle_system_prompt") or given.get("system_prompt"):

@@ -28,9 +28,9 @@ class Rendered:
     """A prompt, and what ends the answer to it."""
 
     prompt: str
-    stops: tuple[str, ...] = ()
-    prompt_type: PromptType | None = None
-    """None where a chat template rendered it."""
+    stops: tuple[str, ...]
+    prompt_type: PromptType
+    """`unknown` where a chat template rendered it."""
 
 
 def local_time() -> datetime:

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Final
 
 from .catalog import by_name_or_number
 from .prompt_type import PromptType
+
+HOLD_LIMIT: Final = 256
+"""Characters of fragments, one behind the other, that are held back; older ones are text."""
 
 
 class StopCutter:
@@ -31,6 +35,7 @@ class StopCutter:
         self._stops = tuple(sorted({s for s in stops if s}, key=lambda s: (-len(s), s)))
         self._begins = _beginnings(self._stops)
         self._endings = tuple(dict.fromkeys(e for e in endings if e))
+        self._most = max([HOLD_LIMIT, *map(len, (*self._stops, *self._endings))])
         self._held = ""
         self._drop_space = leading_space
         self._done = False
@@ -58,6 +63,7 @@ class StopCutter:
             return trimmed(held[: places[0]], self._endings)
         safe = len(held) if stop is not None else pending(held, self._endings)
         safe = min([safe, *(_trimmed_end(held, place, self._endings) for place in places)])
+        safe = max(safe, len(held) - self._most)
         self._held = held[safe:]
         return held[:safe]
 
@@ -86,6 +92,8 @@ class StopCutter:
                 len(s) > len(rest) and s.startswith(rest) for s in self._stops
             ):
                 places.append(place)
+                if not self._endings:
+                    return places, None
             for stop in self._stops:
                 if text.startswith(stop, place):
                     # A longer one may still come to stand here: then this place counts twice.
@@ -115,9 +123,10 @@ def fix_text(prompt_type: PromptType | str | int, text: str, final: bool) -> str
     kind = prompt_type if isinstance(prompt_type, PromptType) else by_name_or_number(prompt_type)
     if final:
         return trimmed(text, kind.endings)
-    while (end := pending(text, kind.endings)) < len(text):
-        text = text[:end]
-    return text
+    end = len(text)
+    while (before := pending(text, kind.endings, end)) < end:
+        end = before
+    return text[:end]
 
 
 def trimmed(text: str, endings: Iterable[str]) -> str:
@@ -125,20 +134,18 @@ def trimmed(text: str, endings: Iterable[str]) -> str:
     return text[: _trimmed_end(text, len(text), tuple(endings))]
 
 
-def pending(text: str, endings: Iterable[str]) -> int:
-    """From where on the text consists of endings, the last of which may be incomplete."""
+def pending(text: str, endings: Iterable[str], end: int | None = None) -> int:
+    """From where on text[:end] consists of endings, the last of which may be incomplete."""
     known = tuple(endings)
+    end = len(text) if end is None else end
     longest = max(map(len, known), default=0)
-    starts = {len(text)}
-    earliest = len(text)
-    for match in reversed(list(_beginnings(known).finditer(text))):
-        place = match.start()
-        if place < earliest - longest:
-            break
-        rest = text[place:] if len(text) - place < longest else None
+    starts, earliest, place = {end}, end, end
+    while place > max(0, earliest - longest):
+        place -= 1
         if any(
-            (rest is not None and e.startswith(rest))
-            or (text.startswith(e, place) and place + len(e) in starts)
+            e.startswith(text[place:end])
+            if len(e) >= end - place
+            else place + len(e) in starts and text.startswith(e, place)
             for e in known
         ):
             starts.add(place)

@@ -16,11 +16,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, BinaryIO, Final
 
-import jinja2.debug  # noqa: F401 - Jinja imports it on its first error, when no file can be opened
 import jinja2.ext
 import jinja2.nodes
 import jinja2.sandbox
-from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError
+from jinja2.exceptions import SecurityError, TemplateSyntaxError
 
 try:
     import resource
@@ -29,7 +28,7 @@ except ImportError:  # Windows
 
 HEADER: Final = 4  # bytes of a frame's length
 CACHED: Final = 32  # compiled templates
-STRING_REPR_LIMIT: Final = 300  # characters of an error that are passed on
+ERROR_LIMIT: Final = 300  # characters of an error that are passed on
 FORGET: Final = frozenset({"lipsum", "cycler", "joiner"})
 """Jinja's own globals that chat templates have no use for."""
 
@@ -70,9 +69,17 @@ def to_json(
     )
 
 
-def environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+class Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
+    """Jinja's, but what may not be looked at is an error instead of nothing."""
+
+    def unsafe_undefined(self, obj: object, attribute: str) -> Any:
+        kind = type(obj).__name__
+        raise SecurityError(f"the attribute {attribute!r} of {kind!r} is out of bounds")
+
+
+def environment() -> Sandbox:
     """Jinja as transformers sets it up for chat templates."""
-    env = jinja2.sandbox.ImmutableSandboxedEnvironment(
+    env = Sandbox(
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=[Generation, jinja2.ext.loopcontrols],
@@ -90,9 +97,9 @@ ENVIRONMENT: Final = environment()
 def compiled(text: str) -> tuple[jinja2.Template, bool]:
     """A template, and whether it walks over the parts of a content instead of writing it."""
     tree = ENVIRONMENT.parse(text)
-    walks = any(
-        _is_content(loop.iter) for loop in tree.find_all(jinja2.nodes.For)
-    ) and not any(test.name == "string" for test in tree.find_all(jinja2.nodes.Test))
+    walks = any(_is_content(loop.iter) for loop in tree.find_all(jinja2.nodes.For)) and not any(
+        test.name == "string" for test in tree.find_all(jinja2.nodes.Test)
+    )
     return ENVIRONMENT.from_string(text), walks
 
 
@@ -126,22 +133,35 @@ def render(job: dict[str, Any]) -> str:
 
 
 def answer(job: dict[str, Any]) -> dict[str, str]:
-    """`{"text"}`, or `{"error", "kind"}`: rejected, template or limit."""
+    """`{"text"}`, or `{"error", "kind"}`: rejected, template or memory."""
     try:
         return {"text": render(job)}
     except Rejected as error:
-        return {"kind": "rejected", "error": str(error)[:STRING_REPR_LIMIT]}
-    except (MemoryError, TooMuch):
-        return {"kind": "limit", "error": "it takes more memory or writes more text than it may"}
+        return {"kind": "rejected", "error": str(error)[:ERROR_LIMIT]}
+    except MemoryError:
+        return {"kind": "memory", "error": "it takes more memory than it may"}
+    except TooMuch:
+        return {"kind": "template", "error": "it writes more text than it may"}
     except (RecursionError, OverflowError):
-        return {"kind": "limit", "error": "it counts or nests further than it may"}
+        return {"kind": "template", "error": "it counts or nests further than it may"}
+    except OSError:
+        return {"kind": "template", "error": "it needs a file that it may not open"}
     except SecurityError as error:
-        return {"kind": "template", "error": f"not allowed: {error}"[:STRING_REPR_LIMIT]}
+        return {"kind": "template", "error": f"not allowed: {error}"[:ERROR_LIMIT]}
     except TemplateSyntaxError as error:
         where = f"line {error.lineno}: {error.message}"
-        return {"kind": "template", "error": where[:STRING_REPR_LIMIT]}
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as e:
-        return {"kind": "template", "error": f"{type(e).__name__}: {e}"[:STRING_REPR_LIMIT]}
+        return {"kind": "template", "error": where[:ERROR_LIMIT]}
+    except Exception as error:  # whatever a template makes Python raise is its answer
+        return {"kind": "template", "error": f"{type(error).__name__}: {error}"[:ERROR_LIMIT]}
+
+
+def warm_up() -> None:
+    """Let Python and Jinja import what they import on first use, while files can be opened."""
+    text = "{{ 'é\\N{BULLET}' ~ strftime_now('%d %b %Y') ~ messages|tojson|pprint }}{{ 1 // none }}"
+    values: dict[str, Any] = {"messages": []}
+    answer({"template": text, "values": values, "now": datetime.now().isoformat(), "output": 99})
+    answer({"template": "{% if %}"})
+    compiled.cache_clear()
 
 
 def lock_down() -> Callable[[int], None]:
@@ -149,13 +169,14 @@ def lock_down() -> Callable[[int], None]:
 
     Returns a function that grants it so many bytes of memory more than it has now.
     """
+    warm_up()
     if resource is None:
         return lambda _: None
+    pages = _pages()
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
-    pages = _pages()
 
     def grant(size: int) -> None:
         if pages:
@@ -174,8 +195,10 @@ def _pages() -> int:
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
-    """Answer jobs until the input ends."""
+    """Say that it is ready by an empty frame, then answer jobs until the input ends."""
     grant = lock_down()
+    sink.write(bytes(HEADER))
+    sink.flush()
     while True:
         header = source.read(HEADER)
         if len(header) < HEADER:
@@ -189,7 +212,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         _set_clock(job["cpu"])
         result = answer(job)
         _set_clock(0.0)
-        data = json.dumps(result).encode()
+        data = json.dumps(result, ensure_ascii=False).encode("utf-8", "replace")
         sink.write(len(data).to_bytes(HEADER, "big") + data)
         sink.flush()
 
