@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, Self
@@ -72,6 +73,7 @@ class Kernel:
         self.settings = settings
         self.plugins = plugins or Plugins.discover(settings.load_plugins)
         self.instance = secrets.token_hex(8)
+        self._created = int(time.time())
         self.snapshot: Snapshot = EMPTY
         self._entries = [self._entry(given) for given in servers]
         self._http = HttpClient(settings)
@@ -105,7 +107,7 @@ class Kernel:
 
     def rebuild(self) -> None:
         """Make the snapshot anew and wake those who wait for a change."""
-        self.snapshot = build(self._entries)
+        self.snapshot = build(self._entries, self._created)
         self._changed.set()
         self._changed = asyncio.Event()
 

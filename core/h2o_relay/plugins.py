@@ -22,6 +22,7 @@ import pluggy
 
 from . import hookspecs
 from .errors import BadServerString, PluginError, RelayError
+from .plugin_defaults import DEFAULTS
 from .serverstring import check_text, mask, parse_bare
 from .types import (
     Call,
@@ -110,6 +111,12 @@ class Plugins:
         for point in entry_points(group=hookspecs.PREFIX_GROUP):
             if point.value in self._found:
                 self._claim(point.name, point.value)
+            elif wanted is None:
+                log.warning(
+                    "prefix %s belongs to plugin %s, which is not installed",
+                    point.name,
+                    point.value,
+                )
         return self
 
     @classmethod
@@ -318,33 +325,3 @@ def _complete(name: str, found: dict[str, Callable[..., Any]]) -> Plugin:
     hooks = {**DEFAULTS, **(shaped if "target" in found else {}), "forward": forward, **found}
     plugin = Plugin(name=name, hooks=frozenset(found), **hooks)
     return plugin
-
-
-async def _no_models(server: Server, client: Any) -> list[Model]:
-    return []
-
-
-async def _no_load(server: Server, client: Any) -> Load:
-    return Load()
-
-
-async def _no_count(server: Server, client: Any, request: Request) -> int | None:
-    return None
-
-
-async def _nothing_to_fetch(server: Server, progress: Progress) -> Path | None:
-    return None
-
-
-DEFAULTS: dict[str, Any] = {
-    "list_models": _no_models,
-    "fix_text": lambda server, request, text, final: text,
-    "capabilities": lambda server: Capabilities(),
-    "target": lambda server, call: None,
-    "connect": None,
-    "identify": None,
-    "load": _no_load,
-    "count_tokens": _no_count,
-    "set_loaded": None,
-    "fetch": _nothing_to_fetch,
-}

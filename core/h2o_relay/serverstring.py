@@ -101,6 +101,8 @@ class Reader:
         if field is None or not field.given:
             return None
         self.secrets.append(field)
+        if not field.text.isascii():
+            raise self.refuse("a key is ASCII, for it goes in a header", field)
         return field.text
 
     def skip(self, reason: str) -> None:
@@ -277,6 +279,8 @@ def _userinfo(reader: Reader) -> tuple[str | None, str | None]:
     if "@" not in authority:
         return None, None
     info, _, _ = authority.rpartition("@")
+    if re.match(r"[^:]*:(\d+|None):[^:]*:", info):
+        return None, None  # `host:port:user:p@ss`
     user, _, password = info.partition(":")
     reader.secrets.append(Field(info, start))
     reader.fields = fields_of(text, start + len(info) + 1)

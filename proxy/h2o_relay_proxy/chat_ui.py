@@ -66,6 +66,7 @@ async def _running(settings: Settings, api: str, ui: ChatUI) -> AsyncIterator[No
         host=urlsplit(ui.url).hostname or settings.host,
         port=port,
         stdin=secrets,
+        env={"GRADIO_ANALYTICS_ENABLED": "False"},  # read when Gradio is imported
         health="/",
         start_limit=START_LIMIT,
     )

@@ -1,11 +1,20 @@
-"""Offers to speak another protocol, which are passed by."""
+"""A request's head: what is wrong with it, what ASGI calls it, and offers that are passed by."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
+from urllib.parse import unquote
 
-from .respond import Header
+import httptools
 
+from h2o_relay.errors import HeadersTooLarge, InvalidRequest, RelayError
+
+from .exchange import STATUS_LINES
+from .respond import CLOSE, JSON, Header, new_id
+
+HEAD_LIMIT = 64 * 1024  # bytes of all headers
+HEADER_COUNT = 100
 OFFERED = frozenset({b"upgrade", b"http2-settings"})
 
 
@@ -23,3 +32,46 @@ def without_upgrade(method: bytes, url: bytes, version: str, headers: Iterable[H
         if name not in OFFERED and value:
             lines.append(b"%b: %b" % (name, value))
     return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def head_fault(headers: list[Header], unread: int) -> RelayError | None:
+    """Why a head is refused, if it is. `unread` bytes is the least that could hold it."""
+    if len(headers) > HEADER_COUNT:
+        return HeadersTooLarge(f"There are more than {HEADER_COUNT} headers.")
+    for _, value in headers:
+        if not value.isascii():
+            return InvalidRequest("A header is not ASCII.", code="invalid_header")
+    if unread > HEAD_LIMIT:
+        size = sum(len(name) + len(value) for name, value in headers)
+        if size > HEAD_LIMIT:
+            return HeadersTooLarge(f"The headers are larger than {HEAD_LIMIT} bytes.")
+    return None
+
+
+def scope_of(method: bytes, url: bytes, version: str, headers: list[Header]) -> dict[str, Any]:
+    """The ASGI scope of a request. Raises ValueError, AttributeError or httptools'
+    HttpParserError for a URL that is none.
+    """
+    parsed = httptools.parse_url(url)
+    path = parsed.path.decode("ascii")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": version,
+        "method": method.decode("ascii"),
+        "scheme": "http",
+        "path": unquote(path) if "%" in path else path,
+        "raw_path": parsed.path,
+        "query_string": parsed.query or b"",
+        "root_path": "",
+        "headers": headers,
+    }
+
+
+def whole_refusal(error: RelayError) -> bytes:
+    """An answer from the connection itself, head and body, after which it closes."""
+    body = error.encoded()
+    headers = (*JSON, (b"x-request-id", new_id()), CLOSE)
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    length = b"content-length: %d\r\n\r\n" % len(body)
+    return b"".join((STATUS_LINES[error.status], *lines, length, body))

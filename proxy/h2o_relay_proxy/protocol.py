@@ -16,7 +16,6 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar
-from urllib.parse import unquote
 
 import httptools
 
@@ -30,18 +29,15 @@ from h2o_relay.errors import (
 from h2o_relay.settings import Settings
 
 from .closing import Transport
-from .exchange import STATUS_LINES, Exchange
-from .framing import without_upgrade
-from .respond import JSON, new_id
+from .deadline import Deadline
+from .exchange import Exchange
+from .framing import HEAD_LIMIT, head_fault, scope_of, whole_refusal, without_upgrade
 
-HEAD_LIMIT = 64 * 1024  # bytes of all headers
-HEADER_COUNT = 100
 URL_LIMIT = 16 * 1024
 PIPELINE_LIMIT = 64 * 1024  # bytes of requests kept while an answer runs
 BODY_STEP = 16 * 1024  # bytes of a body that buy it `read_timeout` once more
 BODY_AHEAD = 256 * 1024  # bytes of a body that are held for the application
 KEEP_ALIVE = 75.0  # seconds that an idle connection is kept
-FOREVER = float("inf")
 log = logging.getLogger(__name__)
 
 
@@ -68,8 +64,7 @@ class RelayProtocol(asyncio.Protocol):
         self._offer: bytes | None = None
         self._refused = False
         self._late: RelayError | None = None  # a refusal that waits for its turn
-        self._deadline = FOREVER
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = Deadline(self._loop, self._expired)
         self._stalled: asyncio.TimerHandle | None = None
         self._writable: asyncio.Future[None] | None = None
         self._reading = True
@@ -85,14 +80,11 @@ class RelayProtocol(asyncio.Protocol):
         self.transport = Transport(transport, lambda: self._begun or self._refused, patience)
         self.write = self.transport.write
         self._server.connections.add(self)
-        self._expire_in(self.settings.read_timeout)
+        self._deadline.after(self.settings.read_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
-        for timer in (self._timer, self._stalled):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._stalled = None
+        self._deadline.cancel()
         self._gone()
         self.transport.lost()
 
@@ -102,7 +94,7 @@ class RelayProtocol(asyncio.Protocol):
     def _gone(self) -> None:
         if self._running is not None:
             self._running.vanish()
-        self._release_writer()
+        self.resume_writing()
 
     def shutdown(self) -> None:
         """uvicorn is stopping: no request after the one that runs."""
@@ -161,11 +153,11 @@ class RelayProtocol(asyncio.Protocol):
         What follows a request that is being answered has time.
         """
         if self._running is not None and self._running.complete:
-            self._deadline = FOREVER
-        elif self._deadline == FOREVER or (not self._in_head and self._unread > BODY_STEP):
+            self._deadline.stop()
+        elif not self._deadline.running or (not self._in_head and self._unread > BODY_STEP):
             if not self._in_head:
                 self._unread = 0
-            self._expire_in(self.settings.read_timeout)
+            self._deadline.after(self.settings.read_timeout)
 
     def want_more(self) -> None:
         """The application has taken what there was of a body."""
@@ -180,7 +172,7 @@ class RelayProtocol(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._begun = self._in_head = True
         if self._running is None:
-            self._deadline = FOREVER  # it is wound again if the rest does not come at once
+            self._deadline.stop()  # it is wound again if the rest does not come at once
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -193,25 +185,13 @@ class RelayProtocol(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self._refused:
             return
-        error = self._look_at_headers()
+        error = head_fault(self._headers, self._unread)
         if error is not None:
             self._refuse(error)
         elif self._parser.should_upgrade():
             self._pass_upgrade_by()
         else:
             self._begin()
-
-    def _look_at_headers(self) -> RelayError | None:
-        if len(self._headers) > HEADER_COUNT:
-            return HeadersTooLarge(f"There are more than {HEADER_COUNT} headers.")
-        for _, value in self._headers:
-            if not value.isascii():
-                return InvalidRequest("A header is not ASCII.", code="invalid_header")
-        if self._unread > HEAD_LIMIT:  # the head, and perhaps some of the body
-            size = sum(len(name) + len(value) for name, value in self._headers)
-            if size > HEAD_LIMIT:
-                return HeadersTooLarge(f"The headers are larger than {HEAD_LIMIT} bytes.")
-        return None
 
     def _pass_upgrade_by(self) -> None:
         """The parser stops at the end of this head; `_feed` goes on with one without the offer."""
@@ -223,25 +203,12 @@ class RelayProtocol(asyncio.Protocol):
 
     def _begin(self) -> None:
         """A request's head is here: it is answered now, or when its turn comes."""
+        version = self._parser.get_http_version()
         try:
-            url = httptools.parse_url(self._url)
-            path = url.path.decode("ascii")
+            scope = scope_of(self._parser.get_method(), self._url, version, self._headers)
         except (ValueError, AttributeError, httptools.HttpParserError):
             self._refuse(InvalidRequest("The request's URL is not valid.", code="invalid_url"))
             return
-        version = self._parser.get_http_version()
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": version,
-            "method": self._parser.get_method().decode("ascii"),
-            "scheme": "http",
-            "path": unquote(path) if "%" in path else path,
-            "raw_path": url.path,
-            "query_string": url.query or b"",
-            "root_path": "",
-            "headers": self._headers,
-        }
         keep_alive = version != "1.0" and self._parser.should_keep_alive() and not self._last
         expects = (b"expect", b"100-continue") in self._headers
         exchange = Exchange(self, scope, keep_alive, expects)
@@ -271,7 +238,7 @@ class RelayProtocol(asyncio.Protocol):
         self._begun = False
         self._unread = 0
         if self._running is self._coming:
-            self._deadline = FOREVER
+            self._deadline.stop()
         if self._coming is not None:
             self._coming.end()
             self._coming = None
@@ -311,7 +278,7 @@ class RelayProtocol(asyncio.Protocol):
         elif self._begun:
             self._expect_more()
         else:
-            self._expire_in(KEEP_ALIVE)
+            self._deadline.after(KEEP_ALIVE)
 
     def default_head(self) -> bytes:
         """The headers of every answer, which uvicorn renews each second: the date."""
@@ -329,7 +296,7 @@ class RelayProtocol(asyncio.Protocol):
         if self._refused:
             return
         self._refused = True
-        self._deadline = FOREVER
+        self._deadline.stop()
         if self._queue and not self._queue[-1].complete:
             self._queue.pop()  # the request at fault
         running = self._running
@@ -344,29 +311,13 @@ class RelayProtocol(asyncio.Protocol):
             self._last_words(error)
 
     def _last_words(self, error: RelayError) -> None:
-        body = error.encoded()
-        lines = [STATUS_LINES[error.status].rstrip()]
-        lines += [b"%b: %b" % header for header in (*JSON, (b"x-request-id", new_id()))]
-        lines += [b"content-length: %d" % len(body), b"connection: close", b"", b""]
-        self.write(b"\r\n".join(lines) + body)
+        self.write(whole_refusal(error))
         self.transport.close()
 
-    # Clocks: one timer, set anew only when it fires or must fire earlier.
-
-    def _expire_in(self, seconds: float) -> None:
-        self._deadline = self._loop.time() + seconds
-        if self._timer is None or self._timer.when() > self._deadline:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_at(self._deadline, self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        if self._deadline == FOREVER or self.transport.is_closing():
+    def _expired(self) -> None:
+        if self.transport.is_closing():
             return
-        if self._loop.time() < self._deadline:
-            self._timer = self._loop.call_at(self._deadline, self._tick)
-        elif not self._begun:  # idle, or it never said a word
+        if not self._begun:  # idle, or it never said a word
             self.transport.close()
         else:
             self._refuse(RequestTimeout("The request did not arrive in time."))
@@ -379,7 +330,7 @@ class RelayProtocol(asyncio.Protocol):
             self._writable = self._loop.create_future()  # one answer at a time waits
             await self._writable
 
-    def _release_writer(self) -> None:
+    def resume_writing(self) -> None:
         self.full = False
         if self._stalled is not None:
             self._stalled.cancel()
@@ -392,9 +343,6 @@ class RelayProtocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.full = True
         self._stalled = self._loop.call_later(self.settings.write_timeout, self.abort)
-
-    def resume_writing(self) -> None:
-        self._release_writer()
 
 
 def with_settings(settings: Settings) -> type[RelayProtocol]:

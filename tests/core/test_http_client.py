@@ -27,7 +27,8 @@ from h2o_relay.errors import (
     UpstreamTLSError,
     UpstreamUnreachable,
 )
-from h2o_relay.http import HttpClient, split_url
+from h2o_relay.http import HttpClient
+from h2o_relay.http_head import split_url
 from h2o_relay.settings import Settings
 from h2o_relay.testing.scripts import (
     EARLY_HINTS,

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from h2o_relay.errors import BadServerString
-from h2o_relay.http import split_url
+from h2o_relay.http_head import split_url
 from h2o_relay.plugins import Plugins
 from h2o_relay.resolve import resolve
 from h2o_relay.serverstring import Field, Reader, fields_of, host_fields, mask

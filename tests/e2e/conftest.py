@@ -80,7 +80,9 @@ def h2o() -> str:
 
 
 @contextlib.contextmanager
-def relay(*arguments: str, env: dict[str, str] | None = None, ready: bool = True) -> Iterator[Relay]:
+def relay(
+    *arguments: str, env: dict[str, str] | None = None, ready: bool = True
+) -> Iterator[Relay]:
     """`h2o run` with these arguments on a free port, without the UI unless asked for."""
     command = [h2o(), "run", "--openai-port=0", "--no-ui", *arguments]
     process = subprocess.Popen(

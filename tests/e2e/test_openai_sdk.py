@@ -101,9 +101,7 @@ def test_server_behind_the_relay_completes_lists_and_retrieves(
     assert remote_client.models.retrieve("smollm2").id == "smollm2"
 
 
-def test_streamed_payloads_have_the_upstreams_fields(
-    remote: Relay, llama_server: str
-) -> None:
+def test_streamed_payloads_have_the_upstreams_fields(remote: Relay, llama_server: str) -> None:
     """Field for field what llama.cpp sends: its own extras and usage are not lost."""
     request = {
         "model": "smollm2", "messages": MESSAGES, "stream": True, "logprobs": True,

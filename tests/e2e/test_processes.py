@@ -48,9 +48,10 @@ def alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return Path(f"/proc/{pid}/stat").exists() is False or " Z " not in Path(
-        f"/proc/{pid}/stat"
-    ).read_text()
+    return (
+        Path(f"/proc/{pid}/stat").exists() is False
+        or " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    )
 
 
 def busy_slots(server: str) -> int:

@@ -27,7 +27,6 @@ def main(argv: list[str]) -> int:
     key = first_line(0)
     threading.Thread(target=end_with_input, args=(0,), daemon=True).start()
     exit_with_parent()
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
     serve(host, port, api, key)
     return 0
 
