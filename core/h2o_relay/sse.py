@@ -111,7 +111,6 @@ def is_normal(whole: bytes) -> bool:
         and whole.endswith(b"\n\n")
         and whole.count(b"\n") == 2 * whole.count(b"\n\ndata: ") + 2
         and b"\r" not in whole
-        and b"data: \n" not in whole  # says nothing
     )
 
 
@@ -143,8 +142,8 @@ def normalise(whole: bytes) -> bytes:
             elif name == b"event":
                 kind = value.strip()
             continue
-        payload = b" ".join(lines)
-        if payload and kind in OURS:
+        if lines and kind in OURS:
+            payload = b" ".join(lines)
             if kind == b"error" and b'"error"' not in payload:
                 payload = b'{"error":%b}' % payload
             out.append(b"data: " + payload + b"\n\n")

@@ -56,6 +56,7 @@ def curl(url: str, model: str, keyed: bool) -> str:
         "model": model,
         "messages": [{"role": "user", "content": "What is the capital of France?"}],
         "stream": True,
+        "max_tokens": 100,
     }
     key = ' -H "Authorization: Bearer $H2OGPT_OPENAI_API_KEY"' if keyed else ""
     return (

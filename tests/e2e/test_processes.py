@@ -69,12 +69,14 @@ def leave(url: str, model: str, stream: bool, read: int) -> None:
     body = json.dumps({"model": model, "stream": stream, **LONG}).encode()
     with socket.create_connection((host, int(port)), timeout=30) as client:
         client.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
             b"content-length: %d\r\n\r\n%b" % (len(body), body)
         )
         got = 0
         while got < read:
-            got += len(client.recv(4096))
+            data = client.recv(4096)
+            assert data, "the relay closed the connection"
+            got += len(data)
         if not read:
             time.sleep(0.5)
 
