@@ -69,7 +69,8 @@ def leave(url: str, model: str, stream: bool, read: int) -> None:
     body = json.dumps({"model": model, "stream": stream, **LONG}).encode()
     with socket.create_connection((host, int(port)), timeout=30) as client:
         client.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
+            b"content-type: application/json\r\n"
             b"content-length: %d\r\n\r\n%b" % (len(body), body)
         )
         got = 0
