@@ -60,7 +60,8 @@ class Answer:
         kind, params, body = self._asked
         if not params.get("stream"):  # what is asked for here is a stream
             params, body = {**params, "stream": True}, None
-        route = await self._kernel.route(params.get("model"))
+        snapshot, name = self._kernel.snapshot, params.get("model")
+        route = await self._kernel.route(name) if snapshot.pending else snapshot.find(name)
         link = route.link
         link.lease()
         self._leased = route
@@ -149,7 +150,8 @@ async def ask(
     kernel: Kernel, kind: Kind, params: Mapping[str, Any], body: bytes | None
 ) -> Completion:
     """A whole answer, assembled from a stream where that is what can be cancelled."""
-    route = await kernel.route(params.get("model"))
+    snapshot, name = kernel.snapshot, params.get("model")
+    route = await kernel.route(name) if snapshot.pending else snapshot.find(name)
     link = route.link
     if "generate" not in link.capabilities.cancels:
         return await _assembled(kernel, kind, params)

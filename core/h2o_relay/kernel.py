@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, Self
 
@@ -51,9 +51,9 @@ class KernelAPI(Protocol):
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None
     ) -> AbstractAsyncContextManager[Answer]: ...
 
-    async def generate(
+    def generate(
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None
-    ) -> Completion: ...
+    ) -> Coroutine[Any, Any, Completion]: ...
 
     def forward(self, model: str | None, call: Call) -> AbstractAsyncContextManager[Reply]: ...
 
@@ -150,11 +150,11 @@ class Kernel:
         """
         return Answer(self, kind, params, body)
 
-    async def generate(
+    def generate(
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None
-    ) -> Completion:
-        """A whole answer. Raises RelayError; cancelling it closes the upstream."""
-        return await ask(self, kind, params, body)
+    ) -> Coroutine[Any, Any, Completion]:
+        """A whole answer, to be awaited. Raises RelayError; cancelling it closes the upstream."""
+        return ask(self, kind, params, body)
 
     @contextlib.asynccontextmanager
     async def forward(self, model: str | None, call: Call) -> AsyncIterator[Reply]:

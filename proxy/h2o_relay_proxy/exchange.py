@@ -26,6 +26,24 @@ ON_GONE = "h2o_relay.on_gone"
 the client goes before its answer is done; None takes the callback back."""
 
 
+class Standing:
+    """The headers that every answer has, encoded once as long as they are the same list."""
+
+    _latest: Standing | None = None
+
+    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
+        self._headers = headers
+        self.encoded = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.count = len(headers)
+
+    @classmethod
+    def of(cls, headers: list[tuple[bytes, bytes]]) -> Standing:
+        latest = cls._latest
+        if latest is None or latest._headers is not headers:
+            latest = cls._latest = cls(headers)
+        return latest
+
+
 class Exchange:
     """Made by the connection when a request's head is there."""
 
@@ -46,6 +64,7 @@ class Exchange:
         "keep_alive",
         "scope",
         "started",
+        "taken",
     )
 
     def __init__(
@@ -67,6 +86,8 @@ class Exchange:
         """The whole request is here."""
         self.started = False
         """Something of the answer was written."""
+        self.taken = False
+        """The connection's worker has it."""
         self.answered = False
         self.gone = False
         self.held = 0
@@ -160,7 +181,8 @@ class Exchange:
             raise RuntimeError("an answer begins with its head")
         self.started, self._head = True, None
         status, headers = message["status"], message["headers"]
-        lines = [STATUS_LINES[status], self._protocol.default_head()]
+        standing = Standing.of(self._protocol.standing)
+        lines = [STATUS_LINES[status], standing.encoded]
         length = None
         for name, value in headers:
             lines.append(b"%b: %b\r\n" % (name, value))
@@ -182,7 +204,7 @@ class Exchange:
         if not self.keep_alive and (b"connection", b"close") not in headers:
             lines.append(b"connection: close\r\n")
         head = b"".join(lines)
-        if head.count(b"\n") != len(lines) - 1 + self._protocol.default_lines:
+        if head.count(b"\n") != len(lines) - 1 + standing.count:
             raise RuntimeError("a header of the answer contains a line break")
         return head + b"\r\n"
 

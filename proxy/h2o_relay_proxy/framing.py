@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote
@@ -15,6 +16,8 @@ from .respond import CLOSE, JSON, Header, new_id
 
 HEAD_LIMIT = 64 * 1024  # bytes of all headers
 HEADER_COUNT = 100
+PLAIN_PATH = re.compile(rb"/[A-Za-z0-9/_.-]*")
+ASGI = {"version": "3.0", "spec_version": "2.3"}
 OFFERED = frozenset({b"upgrade", b"http2-settings"})
 
 
@@ -52,17 +55,20 @@ def scope_of(method: bytes, url: bytes, version: str, headers: list[Header]) -> 
     """The ASGI scope of a request. Raises ValueError, AttributeError or httptools'
     HttpParserError for a URL that is none.
     """
-    parsed = httptools.parse_url(url)
-    path = parsed.path.decode("ascii")
+    raw, query = url, b""
+    if PLAIN_PATH.fullmatch(url) is None:
+        parsed = httptools.parse_url(url)
+        raw, query = parsed.path, parsed.query or b""
+    path = raw.decode("ascii")
     return {
         "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "asgi": ASGI,
         "http_version": version,
         "method": method.decode("ascii"),
         "scheme": "http",
         "path": unquote(path) if "%" in path else path,
-        "raw_path": parsed.path,
-        "query_string": parsed.query or b"",
+        "raw_path": raw,
+        "query_string": query,
         "root_path": "",
         "headers": headers,
     }

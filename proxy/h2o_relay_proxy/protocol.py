@@ -31,6 +31,7 @@ from h2o_relay.settings import Settings
 from .closing import Transport
 from .deadline import Deadline
 from .exchange import Exchange
+from .flow import Flow
 from .framing import HEAD_LIMIT, head_fault, scope_of, whole_refusal, without_upgrade
 
 URL_LIMIT = 16 * 1024
@@ -41,12 +42,10 @@ KEEP_ALIVE = 75.0  # seconds that an idle connection is kept
 log = logging.getLogger(__name__)
 
 
-class RelayProtocol(asyncio.Protocol):
+class RelayProtocol(Flow, asyncio.Protocol):
     """One client's connection. Use `with_settings` to get a class for a server."""
 
     settings: ClassVar[Settings]
-    _default: ClassVar[tuple[Any, bytes]] = (None, b"")
-    default_lines: ClassVar[int] = 0
 
     def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
         self._app = config.loaded_app
@@ -65,12 +64,11 @@ class RelayProtocol(asyncio.Protocol):
         self._refused = False
         self._late: RelayError | None = None  # a refusal that waits for its turn
         self._deadline = Deadline(self._loop, self._expired)
-        self._stalled: asyncio.TimerHandle | None = None
-        self._writable: asyncio.Future[None] | None = None
+        self._worker: asyncio.Task[None] | None = None
+        self._idle: asyncio.Future[None] | None = None  # the worker waits for a request
         self._reading = True
         self._last = False  # the connection ends with the answer that runs
-        self.full = False
-        """The client does not read as fast as it is written to."""
+        Flow.__init__(self, self._loop, self.settings.write_timeout)
         self.write: Callable[[bytes], None]
 
     # The connection
@@ -94,6 +92,8 @@ class RelayProtocol(asyncio.Protocol):
     def _gone(self) -> None:
         if self._running is not None:
             self._running.vanish()
+        if self._worker is not None and self._idle is not None and not self._idle.done():
+            self._worker.cancel()
         self.resume_writing()
 
     def shutdown(self) -> None:
@@ -246,19 +246,30 @@ class RelayProtocol(asyncio.Protocol):
     # Answering
 
     def _start(self, exchange: Exchange) -> None:
+        """One task answers all requests of a connection: a new one each time would cost more."""
         self._running = exchange
-        task = self._loop.create_task(self._answer(exchange))
-        self._server.tasks.add(task)
-        task.add_done_callback(self._server.tasks.discard)
+        if self._worker is None:
+            self._worker = self._loop.create_task(self._work())
+            self._server.tasks.add(self._worker)
+            self._worker.add_done_callback(self._server.tasks.discard)
+        elif self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
-    async def _answer(self, exchange: Exchange) -> None:
-        try:
-            await self._app(exchange.scope, exchange.receive, exchange.send)
-        except Exception:
-            log.exception("the application failed")
-        if not exchange.answered and not exchange.gone:
-            self.abort()  # whatever was sent of the answer, it is not whole
-        exchange.release()
+    async def _work(self) -> None:
+        while not self.transport.is_closing():
+            exchange = self._running
+            if exchange is None or exchange.taken:
+                self._idle = self._loop.create_future()
+                await self._idle
+                continue
+            exchange.taken = True
+            try:
+                await self._app(exchange.scope, exchange.receive, exchange.send)
+            except Exception:
+                log.exception("the application failed")
+            if not exchange.answered and not exchange.gone:
+                self.abort()  # whatever was sent of the answer, it is not whole
+            exchange.release()
 
     def finished(self, exchange: Exchange) -> None:
         """The answer is written."""
@@ -280,14 +291,11 @@ class RelayProtocol(asyncio.Protocol):
         else:
             self._deadline.after(KEEP_ALIVE)
 
-    def default_head(self) -> bytes:
+    @property
+    def standing(self) -> list[tuple[bytes, bytes]]:
         """The headers of every answer, which uvicorn renews each second: the date."""
-        given = self._server.default_headers
-        cls = type(self)
-        if cls._default[0] is not given:
-            cls._default = (given, b"".join(b"%b: %b\r\n" % header for header in given))
-            cls.default_lines = len(given)
-        return cls._default[1]
+        found: list[tuple[bytes, bytes]] = self._server.default_headers
+        return found
 
     # Refusing
 
@@ -321,28 +329,6 @@ class RelayProtocol(asyncio.Protocol):
             self.transport.close()
         else:
             self._refuse(RequestTimeout("The request did not arrive in time."))
-
-    # Flow control
-
-    async def drained(self) -> None:
-        """Wait until the client has read enough of what was written, or is gone."""
-        while self.full:
-            self._writable = self._loop.create_future()  # one answer at a time waits
-            await self._writable
-
-    def resume_writing(self) -> None:
-        self.full = False
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
-        if self._writable is not None:
-            if not self._writable.done():
-                self._writable.set_result(None)
-            self._writable = None
-
-    def pause_writing(self) -> None:
-        self.full = True
-        self._stalled = self._loop.call_later(self.settings.write_timeout, self.abort)
 
 
 def with_settings(settings: Settings) -> type[RelayProtocol]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import pytest
@@ -15,6 +16,7 @@ from .base import MODEL, TEXTS, Reply, SuiteBase, said
 
 SHORT = ("é", "\U0001f99c ")
 STREAMS = 50
+ATTEMPTS = 3
 TICK = 0.005  # seconds
 
 
@@ -95,25 +97,33 @@ class AnswerTests(SuiteBase):
 
     async def test_many_streams_leave_the_loop_free(self) -> None:
         texts = TEXTS * 10
-        gaps: list[float] = []
-        async with self.relay(self.reply(texts, lambda play: play.paced(0.002))) as relay:
-            ticking = asyncio.create_task(_tick(gaps))
-            answers = await asyncio.gather(*(relay.stream() for _ in range(STREAMS)))
-            ticking.cancel()
-            await asyncio.wait([ticking])
-        assert {said(chunks) for chunks in answers} == {"".join(texts)}
-        assert max(gaps) < self.longest_gap
+
+        async def longest_gap() -> float:
+            paced = self.reply(texts, lambda play: play.paced(0.002))
+            async with self.relay(paced) as relay, _ticking() as gaps:
+                answers = await asyncio.gather(*(relay.stream() for _ in range(STREAMS)))
+            assert {said(chunks) for chunks in answers} == {"".join(texts)}
+            return max(gaps)
+
+        await self._stays_below_longest_gap(longest_gap)
 
     async def test_many_answers_leave_the_loop_free(self) -> None:
-        gaps: list[float] = []
         slow: Reply = self.reply(change=lambda play: play.paced(0.05))
-        async with self.relay(slow) as relay:
-            ticking = asyncio.create_task(_tick(gaps))
-            answers = await asyncio.gather(*(relay.generate() for _ in range(STREAMS)))
-            ticking.cancel()
-            await asyncio.wait([ticking])
-        assert {item.text for item in answers} == {"".join(TEXTS)}
-        assert max(gaps) < self.longest_gap
+
+        async def longest_gap() -> float:
+            async with self.relay(slow) as relay, _ticking() as gaps:
+                answers = await asyncio.gather(*(relay.generate() for _ in range(STREAMS)))
+            assert {item.text for item in answers} == {"".join(TEXTS)}
+            return max(gaps)
+
+        await self._stays_below_longest_gap(longest_gap)
+
+    async def _stays_below_longest_gap(self, measure: Callable[[], Awaitable[float]]) -> None:
+        """A plugin that blocks does so every time; a neighbour on the machine does not."""
+        found = [await measure()]
+        while min(found) >= self.longest_gap and len(found) < ATTEMPTS:
+            found.append(await measure())
+        assert min(found) < self.longest_gap, found
 
     async def test_listed_models_can_be_asked_for(self) -> None:
         names = [MODEL, "another/model:1", "ünïcode"]
@@ -158,3 +168,15 @@ async def _tick(gaps: list[float]) -> None:
         now = loop.time()
         gaps.append(now - last)
         last = now
+
+
+@asynccontextmanager
+async def _ticking() -> AsyncIterator[list[float]]:
+    """Gaps between turns of the loop, noted for the length of the block."""
+    gaps: list[float] = []
+    ticking = asyncio.create_task(_tick(gaps))
+    try:
+        yield gaps
+    finally:
+        ticking.cancel()
+        await asyncio.wait([ticking])
