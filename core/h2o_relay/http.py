@@ -50,6 +50,10 @@ class Response(Protocol):
     def finish(self, *, whole: bool) -> None: ...
 
 
+Limits = tuple[float, float, float | None]
+"""Seconds: until the first byte, between bytes, in all."""
+
+
 class _Pool:
     """Idle connections by origin, the last one used first."""
 
@@ -83,6 +87,34 @@ class _Pool:
         stale = waiting[0].idle_since < self.loop.time() - IDLE_LIMIT
         if stale or len(waiting) > POOL_LIMIT:
             waiting.pop(0).abort()
+
+    async def send(
+        self, origin: Origin, data: bytes, body: bytes | AsyncIterable[bytes], limits: Limits
+    ) -> Connection:
+        """Send a request, on an idle connection if there is one, and wait for the head."""
+        connection = self.take(origin)
+        reused = connection is not None
+        while True:
+            if connection is None:
+                connection = await self.connect(origin)
+            try:
+                connection.start(data, *limits)
+                if not isinstance(body, bytes):
+                    await _upload(connection, body)
+                await connection.head()
+            except UpstreamDisconnected:
+                # A server may close an idle connection just as we use it: not one byte came back,
+                # and on a fresh connection this would be the first try.
+                retry = reused and connection.received == 0 and isinstance(body, bytes)
+                connection.abort()
+                if not retry:
+                    raise
+                connection, reused = None, False
+            except BaseException:
+                connection.abort()
+                raise
+            else:
+                return connection
 
     async def connect(self, origin: Origin) -> Connection:
         """A new connection. Raises ConnectTimeout and the UpstreamError that fits."""
@@ -185,9 +217,6 @@ class HttpClient:
             return response.status, response.headers, await response.read(limit)
 
 
-Limits = tuple[float, float, float | None]
-
-
 class Exchange:
     """One request and its response, entered with `async with`."""
 
@@ -214,7 +243,7 @@ class Exchange:
             response: Response = await self._library.open()
         else:
             data = encode_head(method, path, host, headers, body)
-            response = await self._send(origin, data, body, limits)
+            response = await self._pool.send(origin, data, body, limits)
         self._response = response
         try:
             check_head(response)
@@ -233,33 +262,6 @@ class Exchange:
             await self._library.close()
         elif self._response is not None:
             self._response.finish(whole=self.whole)
-
-    async def _send(
-        self, origin: Origin, data: bytes, body: bytes | AsyncIterable[bytes], limits: Limits
-    ) -> Connection:
-        connection = self._pool.take(origin)
-        reused = connection is not None
-        while True:
-            if connection is None:
-                connection = await self._pool.connect(origin)
-            try:
-                connection.start(data, *limits)
-                if not isinstance(body, bytes):
-                    await _upload(connection, body)
-                await connection.head()
-            except UpstreamDisconnected:
-                # A server may close an idle connection just as we use it: not one byte came back,
-                # and on a fresh connection this would be the first try.
-                retry = reused and connection.received == 0 and isinstance(body, bytes)
-                connection.abort()
-                if not retry:
-                    raise
-                connection, reused = None, False
-            except BaseException:
-                connection.abort()
-                raise
-            else:
-                return connection
 
 
 async def _upload(connection: Connection, body: AsyncIterable[bytes]) -> None:

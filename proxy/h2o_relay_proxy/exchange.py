@@ -12,6 +12,8 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from .respond import Headers
+
 if TYPE_CHECKING:
     from .protocol import RelayProtocol
 
@@ -183,8 +185,12 @@ class Exchange:
         status, headers = message["status"], message["headers"]
         standing = Standing.of(self._protocol.standing)
         lines = [STATUS_LINES[status], standing.encoded]
-        length = None
-        for name, value in headers:
+        length, extra = None, 0
+        changing = headers
+        if type(headers) is Headers:
+            lines.append(headers.block)
+            changing, extra = headers[headers.skip :], headers.skip - 1
+        for name, value in changing:
             lines.append(b"%b: %b\r\n" % (name, value))
             if name == b"content-length":
                 length = int(value)
@@ -204,7 +210,7 @@ class Exchange:
         if not self.keep_alive and (b"connection", b"close") not in headers:
             lines.append(b"connection: close\r\n")
         head = b"".join(lines)
-        if head.count(b"\n") != len(lines) - 1 + standing.count:
+        if head.count(b"\n") != len(lines) - 1 + standing.count + extra:
             raise RuntimeError("a header of the answer contains a line break")
         return head + b"\r\n"
 

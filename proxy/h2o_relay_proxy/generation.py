@@ -15,7 +15,7 @@ from .attend import Attendance
 from .body import check_media_type, decode, read_body
 from .checks import check
 from .incoming import Incoming
-from .respond import DONE, EVENTS, Header, draining, error_event, send_json
+from .respond import DONE, EVENTS_HEAD, Header, Headers, draining, error_event, send_json
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,8 @@ class Generation:
     ) -> None:  # fmt: skip
         send = incoming.send
         async with self._kernel.stream(kind, params, body) as answer:
-            headers = [*EVENTS, incoming.id, *about(answer.deployment, answer.dropped)]
+            told = about(answer.deployment, answer.dropped)
+            headers = Headers(EVENTS_HEAD, incoming.id, *told)
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             last = DONE
             try:

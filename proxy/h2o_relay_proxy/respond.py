@@ -33,13 +33,38 @@ SERIAL = itertools.count(int.from_bytes(os.urandom(6), "big"))
 LONGEST_WAIT = 31_536_000  # seconds that a caller may be asked to wait: upstreams say `inf`, too
 
 
+class Headers(list[Header]):
+    """Headers of which the first `skip` are constant: `block` is their encoding, for those who
+    know of it. To any ASGI server it is a list.
+    """
+
+    __slots__ = ("block", "skip")
+
+    def __init__(self, constant: Constant, *more: Header) -> None:
+        super().__init__(constant.headers)
+        self.extend(more)
+        self.block = constant.block
+        self.skip = len(constant.headers)
+
+
+class Constant:
+    """Headers that many answers have."""
+
+    def __init__(self, headers: tuple[Header, ...]) -> None:
+        self.headers = headers
+        self.block = b"".join(b"%b: %b\r\n" % header for header in headers)
+
+
+JSON_HEAD = Constant(JSON)
+EVENTS_HEAD = Constant(EVENTS)
+
+
 async def send_json(
     send: Send, body: bytes, status: int = 200, headers: Iterable[Header] = ()
 ) -> None:
     length = (b"content-length", b"%d" % len(body))
-    await send(
-        {"type": "http.response.start", "status": status, "headers": [*JSON, length, *headers]}
-    )
+    all_headers = Headers(JSON_HEAD, length, *headers)
+    await send({"type": "http.response.start", "status": status, "headers": all_headers})
     await send({"type": "http.response.body", "body": body})
 
 
