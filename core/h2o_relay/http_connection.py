@@ -19,9 +19,9 @@ from .errors import (
     RelayError,
     UpstreamBadResponse,
     UpstreamDisconnected,
-    UpstreamResponseTooLarge,
     UpstreamTimeout,
 )
+from .http_body import read_all
 
 HEAD_LIMIT = 64 * 1024  # bytes of a response's head
 HIGH_WATER = 64 * 1024  # bytes held for a reader before the upstream is held back
@@ -142,15 +142,7 @@ class Connection(asyncio.Protocol):
         """The whole body. Raises UpstreamResponseTooLarge past `limit` bytes."""
         if self.complete and self._held <= limit and self._error is None:
             return b"".join(self._take())
-        pieces, size = [], 0
-        async for data in self:
-            size += len(data)
-            if size > limit:
-                raise UpstreamResponseTooLarge(
-                    f"the upstream's answer is larger than {limit} bytes"
-                )
-            pieces.append(data)
-        return b"".join(pieces)
+        return await read_all(self, limit)
 
     def finish(self, *, whole: bool) -> None:
         """End the exchange. `whole` says that the reader has all that it wanted, so that the rest

@@ -20,12 +20,12 @@ from .errors import (
     UpstreamBadResponse,
     UpstreamDisconnected,
     UpstreamError,
-    UpstreamResponseTooLarge,
     UpstreamTimeout,
     UpstreamTLSError,
     UpstreamUnreachable,
 )
 from .hosts import is_loopback
+from .http_body import read_all
 from .settings import Settings
 
 
@@ -121,15 +121,7 @@ class LibraryResponse:
         return self._iterate()
 
     async def read(self, limit: int) -> bytes:
-        pieces, size = [], 0
-        async for data in self:
-            size += len(data)
-            if size > limit:
-                raise UpstreamResponseTooLarge(
-                    f"the upstream's answer is larger than {limit} bytes"
-                )
-            pieces.append(data)
-        return b"".join(pieces)
+        return await read_all(self, limit)
 
     def finish(self, *, whole: bool) -> None:
         self._response.close()
