@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from .errors import BadServerString
 from .types import Server
 
 
@@ -17,6 +18,7 @@ def resolve(server: Server, base_model: str | None, env: Mapping[str, str]) -> S
 
     The string's own key and URL win over the environment's. `H2O_<PLUGIN>_<OPTION>` variables are
     added to the plugin's options, lower-case, as texts. `chat_only` models are promoted to chat.
+    Raises BadServerString if something that the server needs is nowhere to be found.
     """
     changes: dict[str, object] = {}
     if server.key is None:
@@ -28,7 +30,19 @@ def resolve(server: Server, base_model: str | None, env: Mapping[str, str]) -> S
         changes["options"] = {**options, **server.options}
     if server.api == "text" and base_model is not None and _chats_only(server, base_model):
         changes["api"] = "chat"
-    return replace(server, **changes) if changes else server  # type: ignore[arg-type]
+    resolved: Server = replace(server, **changes) if changes else server  # type: ignore[arg-type]
+    _complete(resolved)
+    return resolved
+
+
+def _complete(server: Server) -> None:
+    for what, names in (("key", server.key_env), ("url", server.url_env)):
+        if what in server.needs and getattr(server, what) is None:
+            where = f", or set {' or '.join(names)}" if names else ""
+            raise BadServerString(
+                f"its {what} is missing: write it in the string{where}", shown=server.shown,
+                example=f"{names[0]}=... h2o run {server.shown}" if names else "",
+            )  # fmt: skip
 
 
 def plugin_options(plugin: str | None, env: Mapping[str, str]) -> dict[str, str]:

@@ -31,6 +31,7 @@ __all__ = [
     "Request",
     "Server",
     "Target",
+    "Tuning",
 ]
 
 Kind = Literal["chat", "text"]
@@ -74,6 +75,10 @@ class Server:
     chat_only: tuple[str, ...] = ()
     """Base models beginning with one of these are promoted from `text` to `chat`, unless they
     have `-instruct` in their name (h2oGPT's rule for OpenAI)."""
+    needs: tuple[Literal["key", "url"], ...] = ()
+    """What must be known once the environment was looked at; `resolve` refuses without it."""
+    vendor: str | None = None
+    """The product, where one plugin serves several and this is not the plugin's own: `groq`."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The plugin's own fields."""
     shown: str = ""
@@ -87,8 +92,41 @@ class Model:
     id: str
     max_context: int | None = None
     """Tokens that prompt and answer may have together, if the server says so."""
+    kinds: frozenset[Kind] | None = None
+    """Which APIs the server has for this model, if it says so; else what `capabilities` says."""
     raw: Mapping[str, Any] = field(default_factory=dict)
     """The server's own entry, whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """What the operator set for one deployment; None where nothing was set."""
+
+    prompt_type: str | int | None = None
+    prompt_dict: Mapping[str, Any] | None = None
+    chat_template: str | None = None
+    """The text of a Jinja chat template."""
+    system_prompt: str | None = None
+    """For conversations that bring none."""
+    max_seq_len: int | None = None
+    """Tokens of context, in place of what the server says."""
+    max_new_tokens: int | None = None
+    """The answer's limit in tokens where a request names none."""
+    max_max_new_tokens: int | None = None
+    """No request gets more tokens than this."""
+    concurrency: int | None = None
+    """Requests that run at the same time; others wait their turn."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Request fields, by OpenAI's names, that every request gets whatever it says (h2oGPT's rule
+    for sampling parameters in a lock)."""
+
+    @property
+    def renders(self) -> bool:
+        """The operator says how a conversation becomes a prompt."""
+        return (self.prompt_type, self.prompt_dict, self.chat_template) != (None, None, None)
+
+
+UNTUNED: Final = Tuning()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +139,12 @@ class Deployment:
     """The server's own name for it."""
     base_model: str | None = None
     max_context: int | None = None
+    """Tokens of context: what was set, else what the server says."""
+    kinds: frozenset[Kind] | None = None
+    """As in `Model`."""
+    tuning: Tuning = UNTUNED
+    visible: bool = True
+    """Listed for everybody; what is hidden can still be asked for by name."""
     owned_by: str = ""
     created: int = 0
     """Unix time in seconds."""
@@ -137,7 +181,8 @@ class Request:
     """The caller's own bytes for `params`; None where there are none or they no longer fit."""
     deployment: Deployment
     prompt: str | None = None
-    """What `messages` became for a server that only completes text."""
+    """What `messages` became, where the kernel rendered them: the plugin completes this text, and
+    shapes its answer after `kind` all the same. None: the plugin sends the messages."""
     stops: tuple[str, ...] = ()
     """Stop strings that rendering added."""
     continue_from: str | None = None
