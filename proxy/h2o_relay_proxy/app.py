@@ -1,4 +1,4 @@
-"""The API as one ASGI application: exact paths, raw answers, OpenAI's errors everywhere.
+"""The API as one application: exact paths, whole answers, OpenAI's errors everywhere.
 
 Routes are matched on the path as it was sent. `/v1/*` is reserved: what is unknown there is
 OpenAI's 404, and so is everything else.
@@ -32,10 +32,9 @@ from h2o_relay.settings import Settings
 from h2o_relay.types import Deployment
 
 from .auth import authenticate
-from .body import ClientGone, Receive
+from .exchange import ClientGone, Exchange
 from .generation import Generation
-from .incoming import Incoming
-from .respond import CLOSE, Send, draining, send_error, send_json
+from .respond import CLOSE, draining, reply_error
 
 MODEL_PATH = b"/v1/models/"
 OPEN_PATHS = frozenset({b"/health", b"/readyz"})
@@ -50,7 +49,7 @@ EARLY = (
     RequestTooLarge,
 )
 """What is raised before a request's body is read."""
-Handler = Callable[[Incoming], Awaitable[None]]
+Handler = Callable[[Exchange], Awaitable[None]]
 log = logging.getLogger(__name__)
 
 
@@ -60,7 +59,7 @@ def create_app(kernel: KernelAPI, settings: Settings, instance: str = "") -> App
 
 
 class App:
-    """ASGI 3. Holds no state but the kernel."""
+    """Called with each exchange. Holds no state but the kernel."""
 
     def __init__(self, kernel: KernelAPI, settings: Settings, instance: str) -> None:
         self._kernel = kernel
@@ -79,29 +78,27 @@ class App:
             b"/v1/completions": partial(self._generation.answer, "text"),
         }
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._other(scope, receive, send)
-        incoming = Incoming(scope, receive, send)
+    async def __call__(self, exchange: Exchange) -> None:
         try:
-            path = scope["raw_path"]
-            host = incoming.headers.get(b"host", b"")
+            path = exchange.path
+            host = exchange.headers.get(b"host", b"")
             if host not in self._good_hosts:
                 self._check_host(host)
-            if path not in OPEN_PATHS:
-                authenticate(scope["headers"], self._key)
-            await self._route(scope["method"], path)(incoming)
+            if self._key is not None and path not in OPEN_PATHS:
+                authenticate(exchange.header_list, self._key)
+            handler = self._posts.get(path) if exchange.method == "POST" else None
+            await (handler or self._route(exchange.method, path))(exchange)
         except RelayError as error:
-            unread = isinstance(error, EARLY) and incoming.has_body
-            await send_error(send, error, (incoming.id, CLOSE) if unread else (incoming.id,))
+            unread = isinstance(error, EARLY) and exchange.has_body
+            reply_error(exchange, error, CLOSE if unread else b"")
         except ClientGone:
-            log.debug("%s: the client left while sending its request", incoming.name)
+            log.debug("%s: the client has gone", exchange.name)
         except asyncio.CancelledError:  # uvicorn's patience with what still runs is over
-            await send_error(send, draining(), (incoming.id, CLOSE))
+            reply_error(exchange, draining(), CLOSE)
         except Exception:
-            log.exception("%s: failed", incoming.name)
-            message = f"The relay failed. Its log has the reason under {incoming.name}."
-            await send_error(send, RelayError(message), (incoming.id,))
+            log.exception("%s: failed", exchange.name)
+            message = f"The relay failed. Its log has the reason under {exchange.name}."
+            reply_error(exchange, RelayError(message))
 
     def _check_host(self, host: bytes) -> None:
         """Raises Forbidden for a Host header that is not ours."""
@@ -110,20 +107,10 @@ class App:
         if len(self._good_hosts) < GOOD_HOSTS:
             self._good_hosts.add(host)
 
-    async def _other(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """The lifespan protocol, in case a server insists on it; nothing else is spoken."""
-        while scope["type"] == "lifespan":
-            kind = (await receive())["type"]
-            await send({"type": f"{kind}.complete"})
-            if kind == "lifespan.shutdown":
-                return
-
     def _route(self, method: str, path: bytes) -> Handler:
-        """Raises UnknownURL, MethodNotAllowed."""
-        if method == "POST":
-            handler = self._posts.get(path)
-            if handler is not None:
-                return handler
+        """What answers a request that is no POST to a known path. Raises UnknownURL,
+        MethodNotAllowed.
+        """
         get = self._gets.get(path)
         if get is None and path.startswith(MODEL_PATH) and path != MODEL_PATH:
             get = partial(self._model, unquote(path[len(MODEL_PATH) :].decode("latin-1")))
@@ -135,30 +122,30 @@ class App:
             raise UnknownURL(f"Unknown request URL: {method} {shown}.")
         raise MethodNotAllowed(f"{method} is not allowed here, but {allow} is.", allow=allow)
 
-    async def _health(self, incoming: Incoming) -> None:
+    async def _health(self, exchange: Exchange) -> None:
         """Alive, whatever the servers do."""
-        await send_json(incoming.send, b'{"status":"ok"}', headers=(incoming.id,))
+        exchange.reply(b'{"status":"ok"}')
 
-    async def _ready(self, incoming: Incoming) -> None:
+    async def _ready(self, exchange: Exchange) -> None:
         """Ready once there is a model to ask."""
         count = len(self._kernel.models())
         if not count:
             raise UpstreamUnavailable("No model is available yet.", retry_after=1)
         body = orjson.dumps({"status": "ready", "models": count})
-        await send_json(incoming.send, body, headers=(incoming.id,))
+        exchange.reply(body)
 
-    async def _models(self, incoming: Incoming) -> None:
+    async def _models(self, exchange: Exchange) -> None:
         models = self._kernel.models()
         if not models:
             await self._kernel.settled(LIST_WAIT)
             models = self._kernel.models()
         entries = [self._entry(model) for model in models]
         body = orjson.dumps({"object": "list", "data": entries})
-        await send_json(incoming.send, body, headers=(incoming.id,))
+        exchange.reply(body)
 
-    async def _model(self, name: str, incoming: Incoming) -> None:
+    async def _model(self, name: str, exchange: Exchange) -> None:
         entry = self._entry(self._kernel.find(name))
-        await send_json(incoming.send, orjson.dumps(entry), headers=(incoming.id,))
+        exchange.reply(orjson.dumps(entry))
 
     def _entry(self, deployment: Deployment) -> dict[str, Any]:
         """A model as OpenAI lists it, and what more we know, as vLLM names it."""

@@ -1,4 +1,4 @@
-"""Reading a request's body, and reading it as JSON: once, bounded, strictly.
+"""Reading a request's body as JSON: once, bounded, strictly.
 
 Strict means that two readers could not disagree on what was said: duplicate keys, NaN, infinities,
 lone surrogates and deep nesting are refused, and nothing is coerced.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import orjson
 
-from h2o_relay.errors import InvalidJSON, InvalidRequest, RequestTooLarge, UnsupportedMediaType
+from h2o_relay.errors import InvalidJSON, InvalidRequest, UnsupportedMediaType
 
 JSON = b"application/json"
 DEPTH = 64  # objects and arrays in one another
@@ -25,34 +24,6 @@ KEY_END = re.compile(rb'"[ \t\r\n]*:')
 """Stands after every key, and perhaps in strings: as many as keys means that none stood twice."""
 STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 Headers = dict[bytes, bytes]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-
-
-class ClientGone(Exception):
-    """The client left before it had sent its request."""
-
-
-async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
-    """The body. Raises RequestTooLarge, as early as it is known, or ClientGone."""
-    length = headers.get(b"content-length")
-    if length is not None and int(length) > limit:
-        raise too_large(limit)
-    pieces, size = [], 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        piece = message.get("body", b"")
-        size += len(piece)
-        if size > limit:
-            raise too_large(limit)
-        pieces.append(piece)
-        if not message.get("more_body"):
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def too_large(limit: int) -> RequestTooLarge:
-    return RequestTooLarge(f"The request is larger than {limit} bytes.")
 
 
 def check_media_type(headers: Headers) -> None:

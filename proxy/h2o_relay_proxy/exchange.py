@@ -1,111 +1,92 @@
-"""One request and its answer on a connection: ASGI's `receive` and `send`, and nothing to spare.
+"""One request and its answer on a connection, as handlers see them.
 
-A generic server's version of this is a large part of what a plain request costs: it writes head and
-body separately, checks every header with two patterns, and needs a second task to tell an
-application that its client has gone.
+No ASGI in between: its dictionaries and awaited messages were a third of what a plain request cost
+(docs/architecture.md). A whole answer is one call and one write; a stream is `begin`, `write` and
+`end`. A client that goes cancels the handler while `attending`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .respond import Headers
+from h2o_relay.errors import RequestTooLarge
+
+from .respond import JSON, new_id
 
 if TYPE_CHECKING:
     from .protocol import RelayProtocol
 
-GONE = {"type": "http.disconnect"}
-BODILESS = frozenset({204, 304})
 PHRASES = {status.value: status.phrase for status in HTTPStatus}
 STATUS_LINES = {s: f"HTTP/1.1 {s} {PHRASES.get(s, '')}\r\n".encode() for s in range(200, 600)}
 """An upstream's status may be any, 499 as well."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-ON_GONE = "h2o_relay.on_gone"
-"""An ASGI extension: `scope["extensions"][ON_GONE](callback)` has `callback()` called, once, when
-the client goes before its answer is done; None takes the callback back."""
 
 
-class Standing:
-    """The headers that every answer has, encoded once as long as they are the same list."""
-
-    _latest: Standing | None = None
-
-    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
-        self._headers = headers
-        self.encoded = b"".join(b"%b: %b\r\n" % header for header in headers)
-        self.count = len(headers)
-
-    @classmethod
-    def of(cls, headers: list[tuple[bytes, bytes]]) -> Standing:
-        latest = cls._latest
-        if latest is None or latest._headers is not headers:
-            latest = cls._latest = cls(headers)
-        return latest
+class ClientGone(Exception):
+    """The client left before it had sent its request."""
 
 
 class Exchange:
     """Made by the connection when a request's head is there."""
 
-    __slots__ = (
-        "_body",
-        "_callback",
-        "_chunked",
-        "_delivered",
-        "_expects",
-        "_head",
-        "_left",
-        "_protocol",
-        "_waiter",
-        "answered",
-        "complete",
-        "gone",
-        "held",
-        "keep_alive",
-        "scope",
-        "started",
-        "taken",
-    )
+    complete = False
+    """The whole request is here."""
+    taken = False
+    """The connection's worker has it."""
+    started = False
+    """Something of the answer was written, or is about to be."""
+    answered = False
+    gone = False
+    """The client left before the answer was done."""
+    wanted = False
+    """The handler waits for the body: it need not be held back."""
+    held = 0
+    """Bytes of the body that are here."""
+    _attended = False
+    _cut = False  # the worker was cancelled because the client had gone
+    _chunked = False
+    _head: bytes | None = None  # a stream's, until its first piece
+    _waiter: asyncio.Future[None] | None = None
 
     def __init__(
-        self, protocol: RelayProtocol, scope: dict[str, Any], keep_alive: bool, expects: bool
-    ) -> None:
-        """`expects` says that the client waits for `100 Continue` before it sends the body."""
+        self, protocol: RelayProtocol, method: str, path: bytes, version: str,
+        headers: list[tuple[bytes, bytes]], keep_alive: bool,
+    ) -> None:  # fmt: skip
+        """`headers` have lower-case names; `path` is as it was sent, without the query."""
         self._protocol = protocol
-        self._body: list[bytes] = []
-        self._delivered = False
-        self._expects = expects
-        self._waiter: asyncio.Future[None] | None = None
-        self._callback: Callable[[], None] | None = None
-        self._head: dict[str, Any] | None = None
-        self._chunked = False
-        self._left = 0  # bytes of the body that are still to be sent
-        self.scope = scope
+        self._pieces: list[bytes] = []
+        self.method = method
+        self.path = path
+        self.version = version
+        self.header_list = headers
+        self.headers = fields = dict(headers)  # the last of a name
         self.keep_alive = keep_alive
-        self.complete = False
-        """The whole request is here."""
-        self.started = False
-        """Something of the answer was written."""
-        self.taken = False
-        """The connection's worker has it."""
-        self.answered = False
-        self.gone = False
-        self.held = 0
-        """Bytes of the body that the application has not taken."""
-        scope["extensions"] = {ON_GONE: self.on_gone}
+        self.id = new_id(fields.get(b"x-request-id"))
+
+    @property
+    def name(self) -> str:
+        """The request's id, for logs and messages."""
+        return self.id.decode()
+
+    @property
+    def has_body(self) -> bool:
+        length = self.headers.get(b"content-length", b"0")
+        return length != b"0" or b"transfer-encoding" in self.headers
 
     # The connection's side.
 
     def feed(self, data: bytes) -> None:
-        self._body.append(data)
+        self._pieces.append(data)
         self.held += len(data)
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
-    def end(self) -> None:
+    def end_of_request(self) -> None:
         self.complete = True
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def vanish(self) -> None:
         """The client has gone."""
@@ -113,122 +94,119 @@ class Exchange:
             return
         self.gone = True
         self._wake()
-        callback, self._callback = self._callback, None
-        if callback is not None:
-            callback()
-
-    def release(self) -> None:
-        """Let go of what refers back to this, so that no garbage waits to be collected."""
-        self.scope.pop("extensions", None)
+        if self._attended:
+            self._cut = self._protocol.cancel_worker()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    # The application's side.
+    # The request.
 
-    def on_gone(self, callback: Callable[[], None] | None) -> None:
-        self._callback = callback
-        if callback is not None and self.gone:
-            callback()
+    def ready_body(self, limit: int) -> bytes | None:
+        """The body if all of it is here, without waiting. Raises RequestTooLarge."""
+        if not self.complete:
+            return None
+        pieces = self._pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._pieces = []
+        if len(body) > limit:
+            raise too_large(limit)
+        return body
 
-    async def receive(self) -> dict[str, Any]:
-        """The body, as much of it as is here; after it that the client has gone, or is answered."""
-        while not self.gone and not self.answered:
-            if self._body or (self.complete and not self._delivered):
-                body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-                self._body, self.held = [], 0
-                self._delivered = self.complete
-                self._protocol.want_more()
-                return {"type": "http.request", "body": body, "more_body": not self.complete}
-            if self._expects and not self.started:
-                self._expects = False
+    async def body(self, limit: int) -> bytes:
+        """The whole body. Raises RequestTooLarge, as early as it is known, or ClientGone."""
+        length = self.headers.get(b"content-length")
+        if length is not None and int(length) > limit:
+            raise too_large(limit)
+        self.wanted = True
+        self._protocol.want_more()
+        while not self.complete:
+            if self.gone:
+                raise ClientGone
+            if self.held > limit:
+                raise too_large(limit)
+            if not self.held and self.headers.get(b"expect", b"").lower() == b"100-continue":
                 self._protocol.write(CONTINUE)
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        return GONE
+        body = self.ready_body(limit)
+        assert body is not None
+        return body
 
-    async def send(self, message: dict[str, Any]) -> None:
-        """Write the answer; the head goes out together with the first piece of the body."""
-        if self._protocol.full and not self.gone:
-            await self._protocol.drained()
+    def attend(self) -> None:
+        """From now on the client's going cancels the handler. Raises ClientGone if it has gone."""
+        if self.gone:
+            raise ClientGone
+        self._attended = True
+
+    def leave(self) -> bool:
+        """The client is no longer attended; whether its going has cancelled the handler."""
+        self._attended = False
+        if self._cut:
+            self._protocol.uncancel_worker()
+        return self._cut
+
+    # The answer.
+
+    def reply(
+        self, body: bytes, status: int = 200, block: bytes = JSON, extra: bytes = b""
+    ) -> None:
+        """The whole answer. `block` and `extra` are encoded headers, a line end after each."""
         if self.gone:
             return
-        if message["type"] == "http.response.start":
-            if self.started or self._head is not None:
-                raise RuntimeError("an answer has one head")
-            self._head = message
-            return
-        if self.answered:
-            raise RuntimeError("the answer is complete")
-        body, more = message.get("body", b""), message.get("more_body", False)
-        head = b"" if self.started else self._start(len(body), more)
-        self._write(head, body, more)
-        if not more:
-            if self._left and self.scope["method"] != "HEAD":
-                self._protocol.abort()
-                raise RuntimeError("the answer is shorter than its content-length")
-            self.answered = True
-            self._callback = None
-            self._wake()
-            self._protocol.finished(self)
-
-    def _start(self, size: int, more: bool) -> bytes:
-        """The head: framed by the length if it is known, by chunks, or by the connection's end."""
-        message = self._head
-        if message is None:
-            raise RuntimeError("an answer begins with its head")
-        self.started, self._head = True, None
-        status, headers = message["status"], message["headers"]
-        standing = Standing.of(self._protocol.standing)
-        lines = [STATUS_LINES[status], standing.encoded]
-        length, extra = None, 0
-        changing = headers
-        if type(headers) is Headers:
-            lines.append(headers.block)
-            changing, extra = headers[headers.skip :], headers.skip - 1
-        for name, value in changing:
-            lines.append(b"%b: %b\r\n" % (name, value))
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"connection":
-                self.keep_alive = False
-        if length is None and not more and status not in BODILESS:
-            length = size
-            lines.append(b"content-length: %d\r\n" % size)
-        if length is not None:
-            self._left = length
-        elif self.scope["http_version"] == "1.0":
+        if self.started:
+            raise RuntimeError("an answer has one head")
+        self.started = True
+        more = b"content-length: %d\r\nx-request-id: %b\r\n" % (len(body), self.id)
+        if not self.keep_alive or b"connection: close" in extra:
             self.keep_alive = False
-            self._left = -1
-        elif status not in BODILESS:
-            self._chunked = True
-            lines.append(b"transfer-encoding: chunked\r\n")
-        if not self.keep_alive and (b"connection", b"close") not in headers:
-            lines.append(b"connection: close\r\n")
-        head = b"".join(lines)
-        if head.count(b"\n") != len(lines) - 1 + standing.count + extra:
-            raise RuntimeError("a header of the answer contains a line break")
-        return head + b"\r\n"
+            more = more if b"connection: close" in extra else more + b"connection: close\r\n"
+        parts = (STATUS_LINES[status], self._protocol.standing, block, more, extra, b"\r\n")
+        head = b"".join(parts)
+        self._protocol.write(head if self.method == "HEAD" else head + body)
+        self._done()
 
-    def _write(self, head: bytes, body: bytes, more: bool) -> None:
-        if self.scope["method"] == "HEAD":
-            self._protocol.write(head)
-        elif self._chunked:
-            end = b"" if more else b"0\r\n\r\n"
-            if body:
-                self._protocol.write(b"%b%x\r\n%b\r\n%b" % (head, len(body), body, end))
-            elif head or end:
-                self._protocol.write(head + end)
-        else:
-            if self._left >= 0:
-                self._left -= len(body)
-                if self._left < 0:
-                    self._protocol.abort()
-                    raise RuntimeError("the answer is longer than its content-length")
-            elif not more:
-                self._left = 0
-            self._protocol.write(head + body)
+    def begin(self, block: bytes, extra: bytes = b"") -> None:
+        """The head of a stream of unknown length; it goes out together with the first piece."""
+        if self.started:
+            raise RuntimeError("an answer has one head")
+        self.started = True
+        self._chunked = self.version != "1.0"
+        framing = b"transfer-encoding: chunked\r\n"
+        if not self._chunked or not self.keep_alive:
+            self.keep_alive = False
+            framing = framing * self._chunked + b"connection: close\r\n"
+        parts = (STATUS_LINES[200], self._protocol.standing, block, framing)
+        self._head = b"%bx-request-id: %b\r\n%b\r\n" % (b"".join(parts), self.id, extra)
+
+    async def write(self, data: bytes) -> None:
+        """A piece of a stream, as soon as the client has read enough of what came before."""
+        if self._protocol.full and not self.gone:
+            await self._protocol.drained()
+        if self.gone or not data:
+            return
+        head, self._head = self._head, None
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._protocol.write(data if head is None else head + data)
+
+    async def end(self, data: bytes) -> None:
+        """The last piece of a stream."""
+        await self.write(data)
+        if self.gone:
+            return
+        if self._chunked:
+            self._protocol.write(b"0\r\n\r\n")
+        self._done()
+
+    def _done(self) -> None:
+        self.answered = True
+        self._protocol.finished(self)
+
+
+def too_large(limit: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The request is larger than {limit} bytes.")

@@ -1,11 +1,9 @@
-"""A request's head: what is wrong with it, what ASGI calls it, and offers that are passed by."""
+"""A request's head: what is wrong with it, where it goes, and offers that are passed by."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
-from urllib.parse import unquote
 
 import httptools
 
@@ -17,7 +15,6 @@ from .respond import CLOSE, JSON, Header, new_id
 HEAD_LIMIT = 64 * 1024  # bytes of all headers
 HEADER_COUNT = 100
 PLAIN_PATH = re.compile(rb"/[A-Za-z0-9/_.-]*")
-ASGI = {"version": "3.0", "spec_version": "2.3"}
 OFFERED = frozenset({b"upgrade", b"http2-settings"})
 
 
@@ -51,33 +48,19 @@ def head_fault(headers: list[Header], unread: int) -> RelayError | None:
     return None
 
 
-def scope_of(method: bytes, url: bytes, version: str, headers: list[Header]) -> dict[str, Any]:
-    """The ASGI scope of a request. Raises ValueError, AttributeError or httptools'
-    HttpParserError for a URL that is none.
+def path_of(url: bytes) -> bytes:
+    """The path of a request's target, as it was sent. Raises ValueError, AttributeError or
+    httptools' HttpParserError for a target that is no URL.
     """
-    raw, query = url, b""
-    if PLAIN_PATH.fullmatch(url) is None:
-        parsed = httptools.parse_url(url)
-        raw, query = parsed.path, parsed.query or b""
-    path = raw.decode("ascii")
-    return {
-        "type": "http",
-        "asgi": ASGI,
-        "http_version": version,
-        "method": method.decode("ascii"),
-        "scheme": "http",
-        "path": unquote(path) if "%" in path else path,
-        "raw_path": raw,
-        "query_string": query,
-        "root_path": "",
-        "headers": headers,
-    }
+    if PLAIN_PATH.fullmatch(url) is not None:
+        return url
+    path: bytes = httptools.parse_url(url).path
+    path.decode("ascii")
+    return path
 
 
 def whole_refusal(error: RelayError) -> bytes:
     """An answer from the connection itself, head and body, after which it closes."""
     body = error.encoded()
-    headers = (*JSON, (b"x-request-id", new_id()), CLOSE)
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    length = b"content-length: %d\r\n\r\n" % len(body)
-    return b"".join((STATUS_LINES[error.status], *lines, length, body))
+    more = b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (new_id(), len(body))
+    return b"".join((STATUS_LINES[error.status], JSON, CLOSE, more, body))

@@ -32,7 +32,8 @@ from .closing import Transport
 from .deadline import Deadline
 from .exchange import Exchange
 from .flow import Flow
-from .framing import HEAD_LIMIT, head_fault, scope_of, whole_refusal, without_upgrade
+from .framing import HEAD_LIMIT, head_fault, path_of, whole_refusal, without_upgrade
+from .respond import encoded
 
 URL_LIMIT = 16 * 1024
 PIPELINE_LIMIT = 64 * 1024  # bytes of requests kept while an answer runs
@@ -46,6 +47,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
     """One client's connection. Use `with_settings` to get a class for a server."""
 
     settings: ClassVar[Settings]
+    _standing: ClassVar[tuple[Any, bytes]] = (None, b"")
 
     def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
         self._app = config.loaded_app
@@ -203,15 +205,16 @@ class RelayProtocol(Flow, asyncio.Protocol):
 
     def _begin(self) -> None:
         """A request's head is here: it is answered now, or when its turn comes."""
-        version = self._parser.get_http_version()
+        parser, headers = self._parser, self._headers
+        version = parser.get_http_version()
         try:
-            scope = scope_of(self._parser.get_method(), self._url, version, self._headers)
+            path = path_of(self._url)
         except (ValueError, AttributeError, httptools.HttpParserError):
             self._refuse(InvalidRequest("The request's URL is not valid.", code="invalid_url"))
             return
-        keep_alive = version != "1.0" and self._parser.should_keep_alive() and not self._last
-        expects = (b"expect", b"100-continue") in self._headers
-        exchange = Exchange(self, scope, keep_alive, expects)
+        keep_alive = version != "1.0" and parser.should_keep_alive() and not self._last
+        method = parser.get_method().decode("ascii")
+        exchange = Exchange(self, method, path, version, headers, keep_alive)
         self._in_head = False
         self._coming = exchange
         if self._running is None:
@@ -228,7 +231,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
         if coming is not self._running:
             if held > PIPELINE_LIMIT:
                 self.abort()
-        elif held > BODY_AHEAD and self._reading:
+        elif held > BODY_AHEAD and self._reading and not coming.wanted:
             self._reading = False
             self.transport.pause_reading()
 
@@ -240,7 +243,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
         if self._running is self._coming:
             self._deadline.stop()
         if self._coming is not None:
-            self._coming.end()
+            self._coming.end_of_request()
             self._coming = None
 
     # Answering
@@ -264,12 +267,21 @@ class RelayProtocol(Flow, asyncio.Protocol):
                 continue
             exchange.taken = True
             try:
-                await self._app(exchange.scope, exchange.receive, exchange.send)
+                if self.full:
+                    await self.drained()  # the client has not read the answers before this one
+                await self._app(exchange)
             except Exception:
                 log.exception("the application failed")
             if not exchange.answered and not exchange.gone:
                 self.abort()  # whatever was sent of the answer, it is not whole
-            exchange.release()
+
+    def cancel_worker(self) -> bool:
+        """Cancel what runs for a request; whether there is something to cancel."""
+        return self._worker is not None and self._worker.cancel()
+
+    def uncancel_worker(self) -> None:
+        if self._worker is not None:
+            self._worker.uncancel()
 
     def finished(self, exchange: Exchange) -> None:
         """The answer is written."""
@@ -292,10 +304,12 @@ class RelayProtocol(Flow, asyncio.Protocol):
             self._deadline.after(KEEP_ALIVE)
 
     @property
-    def standing(self) -> list[tuple[bytes, bytes]]:
+    def standing(self) -> bytes:
         """The headers of every answer, which uvicorn renews each second: the date."""
-        found: list[tuple[bytes, bytes]] = self._server.default_headers
-        return found
+        headers = self._server.default_headers
+        if headers is not self._standing[0]:
+            type(self)._standing = (headers, encoded(headers))
+        return self._standing[1]
 
     # Refusing
 

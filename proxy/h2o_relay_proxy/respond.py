@@ -1,4 +1,4 @@
-"""Writing answers as raw ASGI messages: JSON, errors, event streams."""
+"""The headers of answers, and errors as answers: JSON before the head, an event after it."""
 
 from __future__ import annotations
 
@@ -7,25 +7,42 @@ import math
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from h2o_relay.errors import MethodNotAllowed, Overloaded, RelayError
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
 Header = tuple[bytes, bytes]
+
+
+def encoded(headers: Iterable[Header]) -> bytes:
+    """Headers as they are sent, a line end after each. Raises ValueError for a line break in one:
+    no value can become a header of its own.
+    """
+    block = b""
+    for name, value in headers:
+        if b"\n" in value or b"\r" in value or b"\n" in name or b"\r" in name:
+            raise ValueError("a header of the answer contains a line break")
+        block += b"%b: %b\r\n" % (name, value)
+    return block
+
 
 SAFE: tuple[Header, ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
 )
-JSON: tuple[Header, ...] = ((b"content-type", b"application/json"), *SAFE)
-EVENTS: tuple[Header, ...] = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"x-accel-buffering", b"no"),  # nginx would hold events back otherwise
-    *SAFE,
+JSON = encoded([(b"content-type", b"application/json"), *SAFE])
+EVENTS = encoded(
+    [
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"x-accel-buffering", b"no"),  # nginx would hold events back otherwise
+        *SAFE,
+    ]
 )
-CLOSE: Header = (b"connection", b"close")
+CLOSE = b"connection: close\r\n"
 DONE = b"data: [DONE]\n\n"
 WORD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 SERIAL = itertools.count(int.from_bytes(os.urandom(6), "big"))
@@ -33,51 +50,16 @@ SERIAL = itertools.count(int.from_bytes(os.urandom(6), "big"))
 LONGEST_WAIT = 31_536_000  # seconds that a caller may be asked to wait: upstreams say `inf`, too
 
 
-class Headers(list[Header]):
-    """Headers of which the first `skip` are constant: `block` is their encoding, for those who
-    know of it. To any ASGI server it is a list.
-    """
-
-    __slots__ = ("block", "skip")
-
-    def __init__(self, constant: Constant, *more: Header) -> None:
-        super().__init__(constant.headers)
-        self.extend(more)
-        self.block = constant.block
-        self.skip = len(constant.headers)
-
-
-class Constant:
-    """Headers that many answers have."""
-
-    def __init__(self, headers: tuple[Header, ...]) -> None:
-        self.headers = headers
-        self.block = b"".join(b"%b: %b\r\n" % header for header in headers)
-
-
-JSON_HEAD = Constant(JSON)
-EVENTS_HEAD = Constant(EVENTS)
-
-
-async def send_json(
-    send: Send, body: bytes, status: int = 200, headers: Iterable[Header] = ()
-) -> None:
-    length = (b"content-length", b"%d" % len(body))
-    all_headers = Headers(JSON_HEAD, length, *headers)
-    await send({"type": "http.response.start", "status": status, "headers": all_headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def send_error(send: Send, error: RelayError, headers: Iterable[Header] = ()) -> None:
+def reply_error(exchange: Exchange, error: RelayError, extra: bytes = b"") -> None:
     """An error before the head: its status, OpenAI's body, and what its status asks for."""
-    extra = list(headers)
+    more: list[Header] = []
     if error.retry_after is not None:
-        extra.append((b"retry-after", b"%d" % math.ceil(min(error.retry_after, LONGEST_WAIT))))
+        more.append((b"retry-after", b"%d" % math.ceil(min(error.retry_after, LONGEST_WAIT))))
     if isinstance(error, MethodNotAllowed):
-        extra.append((b"allow", error.allow.encode()))
+        more.append((b"allow", error.allow.encode()))
     if error.status == 401:
-        extra.append((b"www-authenticate", b"Bearer"))
-    await send_json(send, error.encoded(), error.status, extra)
+        more.append((b"www-authenticate", b"Bearer"))
+    exchange.reply(error.encoded(), error.status, extra=encoded(more) + extra)
 
 
 def error_event(error: RelayError) -> bytes:
