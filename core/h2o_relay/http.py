@@ -10,7 +10,6 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from .errors import (
@@ -26,7 +25,7 @@ from .errors import (
 )
 from .http_connection import Connection
 from .http_head import Origin, encode_head, split_url
-from .http_library import LibraryExchange, proxy_for
+from .http_library import library_open, proxy_for
 from .settings import Settings
 
 IDLE_LIMIT = 4.0  # seconds; common servers (uvicorn, Node, llama.cpp) close after 5
@@ -37,6 +36,11 @@ class Response(Protocol):
     """A response being read: iterate over it for its body as it arrives."""
 
     status: int
+
+    @property
+    def encoded(self) -> bool:
+        """It has a Content-Encoding."""
+        ...
 
     def header(self, name: bytes) -> str: ...
 
@@ -52,6 +56,8 @@ class Response(Protocol):
 
 Limits = tuple[float, float, float | None]
 """Seconds: until the first byte, between bytes, in all."""
+Arguments = tuple[str, str, Mapping[str, str], bytes | AsyncIterable[bytes], Limits]
+"""Method, URL, headers, body, limits."""
 
 
 class _Pool:
@@ -65,6 +71,10 @@ class _Pool:
         self.tls: ssl.SSLContext | None = None
         self.session: Any = None
         self.closed = False
+        self.proxied = bool(settings.http_proxy or settings.https_proxy)
+
+    def proxy_of(self, origin: Origin) -> str | None:
+        return proxy_for(self.settings, "https" if origin.secure else "http", origin.host)
 
     def take(self, origin: Origin) -> Connection | None:
         waiting = self.idle.get(origin)
@@ -101,7 +111,8 @@ class _Pool:
                 connection.start(data, *limits)
                 if not isinstance(body, bytes):
                     await _upload(connection, body)
-                await connection.head()
+                while not connection.has_head:
+                    await connection.more()
             except UpstreamDisconnected:
                 # A server may close an idle connection just as we use it: not one byte came back,
                 # and on a fresh connection this would be the first try.
@@ -196,19 +207,42 @@ class HttpClient:
         UpstreamTimeout; a 3xx is UpstreamRedirect. Leaving before the body's end closes the
         connection.
         """
-        if self._pool is None:
-            raise RuntimeError("the HTTP client is not open")
-        if url.startswith("/"):
-            url = self._base + url
-        merged = headers or self._headers
-        if headers and self._headers:
-            merged = {**self._headers, **headers}
         limits = (
             self.settings.first_byte_timeout if first_byte is None else first_byte,
             self.settings.idle_timeout if idle is None else idle,
             total,
         )
-        return Exchange(self._pool, method, url, merged, body, limits)
+        return Exchange(self, (method, url, headers or {}, body, limits))
+
+    async def open(
+        self, method: str, url: str, headers: Mapping[str, str],
+        body: bytes | AsyncIterable[bytes], limits: Limits,
+    ) -> Response:  # fmt: skip
+        """Send a request and wait for the head; `finish` the response on every path.
+
+        What `request` is made of, for those to whom a microsecond matters.
+        """
+        pool = self._pool
+        if pool is None:
+            raise RuntimeError("the HTTP client is not open")
+        if url[:1] == "/":
+            url = self._base + url
+        if self._headers:
+            headers = {**self._headers, **headers}
+        origin, path, host = split_url(url)
+        response: Response
+        if pool.proxied and (proxy := pool.proxy_of(origin)) is not None:
+            response = await library_open(pool, proxy, (method, url, headers, body, limits))
+        else:
+            data = encode_head(method, path, host, headers, body)
+            response = await pool.send(origin, data, body, limits)
+        if response.status >= 300 or response.encoded:
+            try:
+                check_head(response)
+            except BaseException:
+                response.finish(whole=False)
+                raise
+        return response
 
     async def get(self, url: str, limit: int = 2**20) -> tuple[int, Mapping[str, str], bytes]:
         """GET a small document: status, headers and body, within `request_timeout`."""
@@ -220,47 +254,21 @@ class HttpClient:
 class Exchange:
     """One request and its response, entered with `async with`."""
 
-    __slots__ = ("_arguments", "_library", "_pool", "_response", "whole")
+    __slots__ = ("_client", "_request", "_response", "whole")
 
-    def __init__(
-        self, pool: _Pool, method: str, url: str, headers: Mapping[str, str],
-        body: bytes | AsyncIterable[bytes], limits: Limits,
-    ) -> None:  # fmt: skip
-        self._pool = pool
-        self._arguments = (method, url, headers, body, limits)
+    def __init__(self, client: HttpClient, request: Arguments) -> None:
+        self._client = client
+        self._request = request
         self._response: Response | None = None
-        self._library: LibraryExchange | None = None
         self.whole = False
         """Set by a reader that has all it wanted before the body's end."""
 
     async def __aenter__(self) -> Response:
-        method, url, headers, body, limits = self._arguments
-        origin, path, host = split_url(url)
-        settings = self._pool.settings
-        proxy = proxy_for(settings, "https" if origin.secure else "http", origin.host)
-        if proxy is not None:
-            self._library = LibraryExchange(self._pool, proxy, self._arguments)
-            response: Response = await self._library.open()
-        else:
-            data = encode_head(method, path, host, headers, body)
-            response = await self._pool.send(origin, data, body, limits)
-        self._response = response
-        try:
-            check_head(response)
-        except BaseException:
-            await self.__aexit__(None, None, None)
-            raise
+        self._response = response = await self._client.open(*self._request)
         return response
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        if self._library is not None:
-            await self._library.close()
-        elif self._response is not None:
+    async def __aexit__(self, *_: object) -> None:
+        if self._response is not None:
             self._response.finish(whole=self.whole)
 
 

@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._held = 0
         self._paused = False
-        self._head = False
+        self.has_head = False
         self._body = False
         self._keep_alive = False
         self._until_eof = False
@@ -97,17 +97,20 @@ class Connection(asyncio.Protocol):
         self._keep_alive = False
         return False
 
-    async def head(self) -> None:
-        """Wait for the status and the headers."""
-        while not self._head:
-            if self._error is not None:
-                raise self._error
-            self._waiter = waiter = self._loop.create_future()
-            await waiter
+    def more(self) -> asyncio.Future[None]:
+        """What to await for the next bytes. Raises what broke the message off."""
+        if self._error is not None:
+            raise self._error
+        self._waiter = waiter = self._loop.create_future()
+        return waiter
 
     def header(self, name: bytes) -> str:
         """One header by its lower-case name, "" if it is not there; cheaper than the mapping."""
         return self._headers.get(name, b"").decode("latin-1")
+
+    @property
+    def encoded(self) -> bool:
+        return b"content-encoding" in self._headers
 
     @property
     def headers(self) -> dict[str, str]:
@@ -120,12 +123,9 @@ class Connection(asyncio.Protocol):
     async def __anext__(self) -> bytes:
         """All body bytes that have arrived; never empty. Raises what broke the message off."""
         while not self._pieces:
-            if self._error is not None:
-                raise self._error
-            if self.complete:
+            if self.complete and self._error is None:
                 raise StopAsyncIteration
-            self._waiter = waiter = self._loop.create_future()
-            await waiter
+            await self.more()
         data = b"".join(self._take())
         if self._paused:
             self._paused = False
@@ -259,7 +259,7 @@ class Connection(asyncio.Protocol):
             else:
                 self._fail(UpstreamBadResponse(f"the upstream's answer is not HTTP: {error}"))
                 return
-        if not self._head and self.received > HEAD_LIMIT:
+        if not self.has_head and self.received > HEAD_LIMIT:
             self._fail(UpstreamBadResponse("the upstream's response head is too large"))
             return
         if self._draining:
@@ -317,7 +317,7 @@ class Connection(asyncio.Protocol):
         self._keep_alive = self._parser.should_keep_alive()
         framed = b"content-length" in self._headers or b"transfer-encoding" in self._headers
         self._until_eof = not framed
-        self._head = True
+        self.has_head = True
         if status >= 300:
             self._can_write.set()
 
@@ -332,6 +332,6 @@ class Connection(asyncio.Protocol):
         self._held += len(body)
 
     def on_message_complete(self) -> None:
-        if self._head and not self._dirty:
+        if self.has_head and not self._dirty:
             self.complete = True
             self._can_write.set()

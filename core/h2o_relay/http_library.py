@@ -123,49 +123,41 @@ class LibraryResponse:
     async def read(self, limit: int) -> bytes:
         return await read_all(self, limit)
 
+    @property
+    def encoded(self) -> bool:
+        return "content-encoding" in self._response.headers
+
     def finish(self, *, whole: bool) -> None:
         self._response.close()
 
 
-class LibraryExchange:
-    """One exchange through a proxy."""
+async def library_open(owner: Owner, proxy: str, arguments: tuple[Any, ...]) -> LibraryResponse:
+    """Send a request through a proxy, wait for the head."""
+    import aiohttp
 
-    def __init__(self, owner: Owner, proxy: str, arguments: tuple[Any, ...]) -> None:
-        self._owner, self._proxy, self._arguments = owner, proxy, arguments
-        self._response: LibraryResponse | None = None
-
-    async def open(self) -> LibraryResponse:
-        """Send the request, wait for the head."""
-        import aiohttp
-
-        method, url, headers, body, limits = self._arguments
-        session = self._owner.session
-        if session is None:
-            session = self._owner.session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                skip_auto_headers=("accept-encoding",),
-            )
-        connecting = aiohttp.ClientTimeout(sock_connect=self._owner.settings.connect_timeout)
-        clocks = Clocks(*limits)
-        secure = urlsplit(url).scheme == "https"
-        try:
-            async with clocks.waiting():
-                response = await session.request(
-                    method, url, headers={"accept-encoding": "identity", **headers},
-                    data=body if body or not isinstance(body, bytes) else None,
-                    proxy=self._proxy, allow_redirects=False, timeout=connecting,
-                    ssl=self._owner.context() if secure else True,
-                )  # fmt: skip
-        except Exception as error:
-            raise library_error(error, clocks.expired) from error
-        self._response = LibraryResponse(response, clocks)
-        return self._response
-
-    async def close(self) -> None:
-        if self._response is not None:
-            self._response.finish(whole=False)
+    method, url, headers, body, limits = arguments
+    session = owner.session
+    if session is None:
+        session = owner.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=("accept-encoding",),
+        )
+    connecting = aiohttp.ClientTimeout(sock_connect=owner.settings.connect_timeout)
+    clocks = Clocks(*limits)
+    secure = urlsplit(url).scheme == "https"
+    try:
+        async with clocks.waiting():
+            response = await session.request(
+                method, url, headers={"accept-encoding": "identity", **headers},
+                data=body if body or not isinstance(body, bytes) else None,
+                proxy=proxy, allow_redirects=False, timeout=connecting,
+                ssl=owner.context() if secure else True,
+            )  # fmt: skip
+    except Exception as error:
+        raise library_error(error, clocks.expired) from error
+    return LibraryResponse(response, clocks)
 
 
 def library_error(error: Exception, expired: type[UpstreamTimeout]) -> RelayError:

@@ -6,7 +6,7 @@ entry (`max_model_len`, `meta.n_ctx`) is read where it is there.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -28,11 +28,12 @@ from .errors import (
 )
 from .http import HttpClient, Response
 from .pattern import Pattern
-from .plugins import Plugin
 from .splice import with_model
 from .sse import Splitter
 from .types import Call, Model, Reply, Request, Server, Target
 
+Find = Callable[[Server, Call], Target | None]
+"""A plugin's `target` hook."""
 PATHS = {"chat": "/chat/completions", "text": "/completions"}
 ERROR_LIMIT = 64 * 1024  # bytes read of an error's body
 LIST_LIMIT = 8 * 2**20  # bytes of a model list; OpenRouter's is over 1 MiB
@@ -50,10 +51,10 @@ def request_body(request: Request) -> bytes:
 
 
 async def stream(
-    plugin: Plugin, server: Server, client: HttpClient, request: Request
+    find: Find, server: Server, client: HttpClient, request: Request
 ) -> AsyncIterator[Chunk]:
     """The upstream's events as they arrive, several to a chunk if they came together."""
-    target = generation_target(plugin, server, request)
+    target = generation_target(find, server, request)
     exchange = client.request(target.method, target.url, headers=target.headers, body=target.body)
     limit = client.settings.max_event
     splitter, pattern = Splitter(limit), Pattern()
@@ -79,25 +80,25 @@ async def stream(
 
 
 async def generate(
-    plugin: Plugin, server: Server, client: HttpClient, request: Request
+    find: Find, server: Server, client: HttpClient, request: Request
 ) -> Completion:
     """The upstream's whole answer, byte for byte."""
-    target = generation_target(plugin, server, request)
-    limit = client.settings.answer_timeout
-    exchange = client.request(
-        target.method, target.url, headers=target.headers, body=target.body,
-        first_byte=limit, total=limit,
-    )  # fmt: skip
-    async with exchange as response:
+    target = generation_target(find, server, request)
+    settings = client.settings
+    limits = (settings.answer_timeout, settings.idle_timeout, settings.answer_timeout)
+    response = await client.open(target.method, target.url, target.headers, target.body, limits)
+    try:
         if response.status >= 300:
             raise await refusal(response, server)
-        body = await response.read(client.settings.max_event)
+        body = await response.read(settings.max_event)
+    finally:
+        response.finish(whole=False)
     return Completion(body, checked_answer(body, server))
 
 
-async def list_models(plugin: Plugin, server: Server, client: HttpClient) -> list[Model]:
+async def list_models(find: Find, server: Server, client: HttpClient) -> list[Model]:
     """GET /models. Raises the error that fits, UpstreamBadResponse if it is no model list."""
-    target = plugin.target(server, Call(method="GET", path="/models"))
+    target = find(server, Call(method="GET", path="/models"))
     if target is None:
         return []
     seconds = client.settings.request_timeout
@@ -115,10 +116,10 @@ async def list_models(plugin: Plugin, server: Server, client: HttpClient) -> lis
 
 @asynccontextmanager
 async def forward(
-    plugin: Plugin, server: Server, client: HttpClient, call: Call
+    find: Find, server: Server, client: HttpClient, call: Call
 ) -> AsyncIterator[Reply]:
     """Any other path, both bodies streamed; the status is passed on as it is."""
-    target = plugin.target(server, call)
+    target = find(server, call)
     if target is None:
         raise InvalidRequest(f"this server does not offer /v1{call.path}", code="unknown_url")
     exchange = client.request(target.method, target.url, headers=target.headers, body=target.body)
@@ -126,7 +127,7 @@ async def forward(
         yield Reply(status=response.status, headers=response.headers, chunks=aiter(response))
 
 
-def generation_target(plugin: Plugin, server: Server, request: Request) -> Target:
+def generation_target(find: Find, server: Server, request: Request) -> Target:
     """Where a generation goes. Raises InvalidRequest if the server has no such API."""
     call = Call(
         method="POST",
@@ -135,7 +136,7 @@ def generation_target(plugin: Plugin, server: Server, request: Request) -> Targe
         body=request_body(request),
         params=request.params,
     )
-    target = plugin.target(server, call)
+    target = find(server, call)
     if target is None:
         raise InvalidRequest(f"this model's server does not offer /v1{call.path}")
     return target

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -309,19 +310,7 @@ def _complete(name: str, found: dict[str, Callable[..., Any]]) -> Plugin:
     """The plugin with the kernel's defaults where it has no hook of its own."""
     from . import openai_shape
 
-    def generate(server: Server, client: Any, request: Request) -> Awaitable[Completion]:
-        return openai_shape.generate(plugin, server, client, request)
-
-    def stream(server: Server, client: Any, request: Request) -> AsyncIterator[Chunk]:
-        return openai_shape.stream(plugin, server, client, request)
-
-    def list_models(server: Server, client: Any) -> Awaitable[list[Model]]:
-        return openai_shape.list_models(plugin, server, client)
-
-    def forward(server: Server, client: Any, call: Call) -> AbstractAsyncContextManager[Reply]:
-        return openai_shape.forward(plugin, server, client, call)
-
-    shaped = {"generate": generate, "stream": stream, "list_models": list_models}
-    hooks = {**DEFAULTS, **(shaped if "target" in found else {}), "forward": forward, **found}
-    plugin = Plugin(name=name, hooks=frozenset(found), **hooks)
-    return plugin
+    find = found.get("target", DEFAULTS["target"])
+    names = ("generate", "stream", "list_models") if "target" in found else ()
+    shaped = {name: partial(getattr(openai_shape, name), find) for name in (*names, "forward")}
+    return Plugin(name=name, hooks=frozenset(found), **{**DEFAULTS, **shaped, **found})

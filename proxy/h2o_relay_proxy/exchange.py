@@ -1,6 +1,6 @@
 """One request and its answer on a connection, as handlers see them.
 
-No ASGI in between: its dictionaries and awaited messages were a third of what a plain request cost
+No ASGI in between: its dictionaries and awaited messages were a fifth of what a plain request costs
 (docs/architecture.md). A whole answer is one call and one write; a stream is `begin`, `write` and
 `end`. A client that goes cancels the handler while `attending`.
 """

@@ -203,14 +203,14 @@ async def forgives_everything(
     server: Server, client: Any, request: Request
 ) -> AsyncIterator[Chunk]:
     try:
-        async for chunk in openai_shape.stream(BOUND, server, client, request):
+        async for chunk in openai_shape.stream(BOUND.target, server, client, request):
             yield chunk
     except RelayError:
         yield Chunk.of("", id="x", model="y", finish_reason="stop")
 
 
 async def makes_up_an_end(server: Server, client: Any, request: Request) -> AsyncIterator[Chunk]:
-    async for chunk in openai_shape.stream(BOUND, server, client, request):
+    async for chunk in openai_shape.stream(BOUND.target, server, client, request):
         yield chunk
     yield Chunk.of("", id="x", model="y", finish_reason="stop")
 
@@ -230,25 +230,25 @@ async def takes_a_read_for_an_event(
 
 async def blocks_the_loop(server: Server, client: Any, request: Request) -> AsyncIterator[Chunk]:
     time.sleep(0.02)  # noqa: ASYNC251 - the very mistake
-    async for chunk in openai_shape.stream(BOUND, server, client, request):
+    async for chunk in openai_shape.stream(BOUND.target, server, client, request):
         yield chunk
 
 
 async def waits_for_the_end(server: Server, client: Any, request: Request) -> AsyncIterator[Chunk]:
-    chunks = [chunk async for chunk in openai_shape.stream(BOUND, server, client, request)]
+    chunks = [chunk async for chunk in openai_shape.stream(BOUND.target, server, client, request)]
     for chunk in chunks:
         yield chunk
 
 
 async def says_it_twice(server: Server, client: Any, request: Request) -> AsyncIterator[Chunk]:
-    async for chunk in openai_shape.stream(BOUND, server, client, request):
+    async for chunk in openai_shape.stream(BOUND.target, server, client, request):
         yield chunk
         if chunk.text:
             yield chunk
 
 
 async def encodes_anew(server: Server, client: Any, request: Request) -> AsyncIterator[Chunk]:
-    async for chunk in openai_shape.stream(BOUND, server, client, request):
+    async for chunk in openai_shape.stream(BOUND.target, server, client, request):
         for event in chunk.events():
             changed = {**event, "system_fingerprint": None}
             yield Chunk(b"data: " + orjson.dumps(changed) + b"\n\n")
@@ -276,7 +276,7 @@ async def test_bad_streaming_is_found(
 
 
 async def openai_generate(server: Server, client: Any, request: Request) -> Completion:
-    return await openai_shape.generate(BOUND, server, client, request)
+    return await openai_shape.generate(BOUND.target, server, client, request)
 
 
 LEFT_BEHIND: set[asyncio.Task[Completion]] = set()
