@@ -23,6 +23,7 @@ COMMANDS = {
     "ask": "ask:ask",
     "check": "check:check",
     "models": "models:models",
+    "prompt": "prompt:prompt",
     "plugin": "plugin:plugin",
     "completion": "completion:completion",
 }
