@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from types import TracebackType
@@ -9,17 +10,22 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .assemble import assemble
 from .chunks import Chunk, Completion
+from .cutting import Cutting
 from .errors import InvalidRequest, PluginError, RelayError
-from .guard import Guard
+from .guard import Guard, expected_choices
 from .plugins import Plugin
-from .types import ALL, Capabilities, Deployment, Kind, Request
+from .preparing import prepare
+from .types import ALL, Deployment, Kind, Request
 
 if TYPE_CHECKING:
     from .kernel import Kernel
+    from .links import Link
     from .registry import Route
 
 OPENING = 60.0  # seconds that a request waits for its server to start
 KIND_NAMES = {"chat": "chat", "text": "text completion"}
+SEEN_TO = frozenset({"stop", "messages", "prompt_type", "prompt_dict", "continue_final_message"})
+"""Fields that the kernel sees to where it renders or cuts."""
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -35,12 +41,14 @@ class Answer:
         "_asked",
         "_error",
         "_first",
+        "_gate",
         "_generator",
         "_guard",
         "_kernel",
         "_leased",
         "deployment",
         "dropped",
+        "notes",
     )
 
     def __init__(
@@ -53,8 +61,11 @@ class Answer:
         self._guard: Guard | None = None
         self._first: Chunk | None = None
         self._error: RelayError | None = None
+        self._gate: asyncio.Semaphore | None = None
         self.deployment: Deployment | None = None
         self.dropped: tuple[str, ...] = ()
+        self.notes: Mapping[str, str] | None = None
+        """What the caller is told beside the answer: `trimmed` messages, a `limited` field."""
 
     async def __aenter__(self) -> Answer:
         kind, params, body = self._asked
@@ -67,14 +78,25 @@ class Answer:
         self._leased = route
         try:
             client = link.client or await link.wait_open(OPENING)
-            self.deployment = route.deployment
-            self.dropped = dropped(link.capabilities, kind, params)
-            server = route.deployment.server
-            self._guard = Guard(kind, params, server.key, link.capabilities.finishes)
-            request = Request(kind=kind, params=params, body=body, deployment=route.deployment)
-            generator = link.plugin.stream(server, client, request)
+            self.deployment = deployment = route.deployment
+            cutting = None
+            if route.plain:
+                request = Request(kind=kind, params=params, body=body, deployment=deployment)
+            else:
+                self._gate = await entered(link, deployment)
+                templates = self._kernel.templates
+                request, cutting = await prepare(route, client, templates, kind, params, body)
+            unread = dropped(route, request, cutting)
+            self._guard = Guard(kind, params, deployment.server.key, link.capabilities.finishes)
+            generator = link.plugin.stream(deployment.server, client, request)
             self._generator = cast("AsyncGenerator[Chunk, None]", generator)
+            if cutting is not None:
+                self._generator = cutting.stream(
+                    self._generator, expected_choices(kind, params), _asks_usage(params)
+                )
             self._first = await self._next()
+            self.dropped = (*unread, *request.unread) if request.unread else unread
+            self.notes = request.notes
         except BaseException as error:
             await self._close()
             if isinstance(error, StopAsyncIteration):
@@ -142,6 +164,9 @@ class Answer:
             self._fault(error)  # the answer is over; the log has what went wrong after it
         finally:
             self._leased = None
+            gate, self._gate = self._gate, None
+            if gate is not None:
+                gate.release()
             if leased is not None:
                 leased.link.release()
 
@@ -158,23 +183,32 @@ async def ask(
     if params.get("stream"):  # what is asked for here is one object
         rest = {name: value for name, value in params.items() if name != "stream_options"}
         params, body = {**rest, "stream": False}, None
+    deployment, gate, cutting = route.deployment, None, None
     link.lease()
     try:
         client = link.client or await link.wait_open(OPENING)
-        unread = dropped(link.capabilities, kind, params)
-        server = route.deployment.server
-        request = Request(kind=kind, params=params, body=body, deployment=route.deployment)
+        if route.plain:
+            request = Request(kind=kind, params=params, body=body, deployment=deployment)
+        else:
+            gate = await entered(link, deployment)
+            request, cutting = await prepare(route, client, kernel.templates, kind, params, body)
+        unread = dropped(route, request, cutting)
         try:
-            completion = await link.plugin.generate(server, client, request)
+            completion = await link.plugin.generate(deployment.server, client, request)
             if type(completion) is not Completion:
                 _is_a(Completion, completion)
         except RelayError:
             raise
         except Exception as error:
             raise fault(link.plugin, "generate", error) from error
-        completion.deployment, completion.dropped = route.deployment, unread
+        if cutting is not None:
+            completion = cutting.whole(completion)
+        completion.deployment, completion.notes = deployment, request.notes
+        completion.dropped = (*unread, *request.unread) if request.unread else unread
         return completion
     finally:
+        if gate is not None:
+            gate.release()
         link.release()
 
 
@@ -184,6 +218,7 @@ async def _assembled(kernel: Kernel, kind: Kind, params: Mapping[str, Any]) -> C
         completion = await assemble(answer, kind)
         completion.deployment = answer.deployment
         completion.dropped = tuple(name for name in answer.dropped if name in params)
+        completion.notes = answer.notes
         return completion
 
 
@@ -192,16 +227,35 @@ def _is_a(kind: type, value: object) -> None:
         raise TypeError(f"it gave a {type(value).__name__}, not a {kind.__name__}")
 
 
-def dropped(can: Capabilities, kind: Kind, params: Mapping[str, Any]) -> tuple[str, ...]:
-    """The fields that the server will not honour. Raises InvalidRequest if it lacks the API."""
-    if kind not in can.kinds:
-        offered = " and ".join(KIND_NAMES[k] for k in sorted(can.kinds))
+async def entered(link: Link, deployment: Deployment) -> asyncio.Semaphore | None:
+    """Wait for a turn where the operator limits how many requests run at the same time."""
+    gate = link.gate(deployment.tuning.concurrency)
+    if gate is not None:
+        await gate.acquire()
+    return gate
+
+
+def _asks_usage(params: Mapping[str, Any]) -> bool:
+    options = params.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def dropped(route: Route, request: Request, cutting: Cutting | None) -> tuple[str, ...]:
+    """The fields that the server will not honour, and that the kernel does not see to instead.
+
+    Raises InvalidRequest if the server lacks the API.
+    """
+    can, kinds, kind = route.link.capabilities, route.deployment.kinds, request.kind
+    if kind not in (can.kinds if kinds is None else kinds) and request.prompt is None:
+        names = sorted(can.kinds if kinds is None else kinds)
+        offered = " and ".join(KIND_NAMES[k] for k in names) or "neither chat nor text completion"
         raise InvalidRequest(
             f"this model's server offers {offered}, not {KIND_NAMES[kind]}", param="model"
         )
     if can.fields is ALL:
         return ()
-    return tuple(name for name in params if name not in can.fields)
+    seen_to = SEEN_TO if cutting is not None else ()
+    return tuple(n for n in request.params if n not in can.fields and n not in seen_to)
 
 
 def fault(plugin: Plugin, hook: str, error: Exception) -> PluginError:

@@ -110,7 +110,7 @@ class Chunk:
 class Completion:
     """A whole answer: OpenAI-shaped JSON as bytes."""
 
-    __slots__ = ("_data", "body", "deployment", "dropped")
+    __slots__ = ("_data", "body", "deployment", "dropped", "notes")
 
     def __init__(self, body: bytes, data: dict[str, Any] | None = None) -> None:
         self.body = body
@@ -119,6 +119,8 @@ class Completion:
         """The `Deployment` that answered; the kernel fills it in."""
         self.dropped: tuple[str, ...] = ()
         """Request fields that the server does not honour; likewise."""
+        self.notes: Mapping[str, str] | None = None
+        """What the caller is told beside the answer; likewise."""
 
     def __repr__(self) -> str:
         return f"Completion({self.body!r})"

@@ -26,6 +26,7 @@ from .chunks import Completion
 from .errors import ModelNotFound, RelayError, UpstreamUnavailable
 from .http import HttpClient
 from .plugins import Plugins
+from .prompts.templates import TemplateRenderer
 from .registry import EMPTY, Entry, Route, ServerStatus, Snapshot, build
 from .settings import Settings
 from .types import Call, Deployment, Kind, Reply, Request, Server
@@ -77,6 +78,7 @@ class Kernel:
         self.snapshot: Snapshot = EMPTY
         self._entries = [self._entry(given) for given in servers]
         self._http = HttpClient(settings)
+        self.templates = TemplateRenderer()
         self._catalog: Catalog | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
@@ -87,6 +89,7 @@ class Kernel:
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
+        await self.templates.__aenter__()
         env = settings_module.environment()
         self._catalog = Catalog(self.plugins, self._http, env, self.instance, self.rebuild)
         self.rebuild()
@@ -103,6 +106,7 @@ class Kernel:
         links = [entry.link for entry in self._entries if entry.link is not None]
         self.snapshot = EMPTY
         await asyncio.gather(*(link.retire(self.settings.drain_timeout) for link in links))
+        await self.templates.__aexit__()
         await self._http.__aexit__()
 
     def rebuild(self) -> None:

@@ -34,6 +34,7 @@ class Link:
         self.client: Any = None
         self.error: RelayError | None = None
         self.leases = 0
+        self._gate: asyncio.Semaphore | None = None
         self._http = http
         self._ready = asyncio.Event()
         self._free: asyncio.Event | None = None  # while it is being retired
@@ -57,6 +58,14 @@ class Link:
         if self.client is None:
             raise self.error or UpstreamUnavailable("the server is still starting", retry_after=5)
         return self.client
+
+    def gate(self, limit: int | None) -> asyncio.Semaphore | None:
+        """What a request passes through where at most `limit` may run at the same time."""
+        if limit is None:
+            return None
+        if self._gate is None:
+            self._gate = asyncio.Semaphore(limit)
+        return self._gate
 
     def lease(self) -> None:
         """Keep the link open until `release`."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from .as_text import ChatEvents, chat_completion, text_params
 from .chunks import Chunk, Completion
 from .errors import (
     InvalidRequest,
@@ -43,6 +44,8 @@ NOT_OFFERED = frozenset({404, 405, 501})
 def request_body(request: Request) -> bytes:
     """The JSON to send: the caller's own bytes wherever that is possible."""
     params, model = request.params, request.deployment.model
+    if request.prompt is not None:
+        return orjson.dumps(text_params(request))
     if request.body is None:
         return orjson.dumps({**params, "model": model})
     if params.get("model") == model:
@@ -58,11 +61,13 @@ async def stream(
     exchange = client.request(target.method, target.url, headers=target.headers, body=target.body)
     limit = client.settings.max_event
     splitter, pattern = Splitter(limit), Pattern()
+    as_chat = chat_shape(request)
     async with exchange as response:
         if response.status >= 300:
             raise await refusal(response, server)
         if not media_type(response).startswith("text/event-stream"):
             raise await not_a_stream(response, server)
+        pass_note(request, response)
         async for data in response:
             if len(data) <= limit and splitter.between and pattern.fits(data):
                 yield Chunk(data, checked=True)
@@ -70,7 +75,9 @@ async def stream(
             events = splitter.feed(data)
             if splitter.done:
                 exchange.whole = True
-            if events:
+            if events and as_chat is not None:
+                yield as_chat(Chunk(events))
+            elif events:
                 yield Chunk(events)
                 pattern.learn(events)  # the kernel asks for more: it found them good
             if splitter.error is not None:
@@ -79,9 +86,7 @@ async def stream(
                 return
 
 
-async def generate(
-    find: Find, server: Server, client: HttpClient, request: Request
-) -> Completion:
+async def generate(find: Find, server: Server, client: HttpClient, request: Request) -> Completion:
     """The upstream's whole answer, byte for byte."""
     target = generation_target(find, server, request)
     settings = client.settings
@@ -91,9 +96,27 @@ async def generate(
         if response.status >= 300:
             raise await refusal(response, server)
         body = await response.read(settings.max_event)
+        pass_note(request, response)
     finally:
         response.finish(whole=False)
-    return Completion(body, checked_answer(body, server))
+    completion = Completion(body, checked_answer(body, server))
+    rendered = request.prompt is not None and request.kind == "chat"
+    return chat_completion(completion) if rendered else completion
+
+
+def chat_shape(request: Request) -> Callable[[Chunk], Chunk] | None:
+    """What turns the chunks of a rendered conversation into a chat's; None where nothing must."""
+    if request.prompt is None or request.kind == "text":
+        return None
+    return ChatEvents().chunk
+
+
+def pass_note(request: Request, response: Response) -> None:
+    """Behind another relay: what it told us is told our caller."""
+    for name in ("trimmed", "limited"):
+        value = response.header(b"x-h2o-" + name.encode())
+        if value:
+            request.tell(name, value)
 
 
 async def list_models(find: Find, server: Server, client: HttpClient) -> list[Model]:
@@ -131,7 +154,7 @@ def generation_target(find: Find, server: Server, request: Request) -> Target:
     """Where a generation goes. Raises InvalidRequest if the server has no such API."""
     call = Call(
         method="POST",
-        path=PATHS[request.kind],
+        path=PATHS["text" if request.prompt is not None else request.kind],
         headers={"content-type": "application/json"},
         body=request_body(request),
         params=request.params,

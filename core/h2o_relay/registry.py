@@ -15,7 +15,8 @@ from typing import Literal
 
 from .errors import InvalidRequest, ModelNotFound, UpstreamUnavailable
 from .links import Link
-from .types import Deployment, Model, Server
+from .preparing import renders
+from .types import UNTUNED, Deployment, Model, Server
 
 SHOWN = 100  # characters of a model's name that an error repeats
 State = Literal["unidentified", "opening", "listing", "ready", "offline"]
@@ -59,6 +60,10 @@ class Route:
     deployment: Deployment
     link: Link
     entry: Entry
+    renders: bool = False
+    """The kernel renders its conversations (`preparing.renders`)."""
+    plain: bool = True
+    """Requests are sent as they are: nothing is tuned, rendered or cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +115,15 @@ def build(entries: Iterable[Entry], created: int | None = None) -> Snapshot:
                 name = f"{deployment.name}_{number}"
             if number:
                 deployment = replace(deployment, name=name)
-            routes[name] = Route(deployment, entry.link, entry)
+            routes[name] = route(deployment, entry.link, entry)
     return Snapshot(MappingProxyType(routes), pending)
+
+
+def route(deployment: Deployment, link: Link, entry: Entry) -> Route:
+    """A route, with what can be told beforehand of its requests."""
+    rendered = renders(deployment, link.capabilities)
+    plain = not rendered and deployment.tuning == UNTUNED and "stop" in link.capabilities.fields
+    return Route(deployment, link, entry, rendered, plain)
 
 
 def deployments(entry: Entry, created: int) -> list[Deployment]:
@@ -125,7 +137,8 @@ def deployments(entry: Entry, created: int) -> list[Deployment]:
         return [
             Deployment(
                 name=entry.base_model, server=server, model=model, base_model=entry.base_model,
-                max_context=context, owned_by=owner, created=created,
+                max_context=context, kinds=found.kinds if found else None, owned_by=owner,
+                created=created,
             )
         ]  # fmt: skip
     models = entry.models
@@ -135,7 +148,7 @@ def deployments(entry: Entry, created: int) -> list[Deployment]:
     return [
         Deployment(
             name=m.id, server=server, model=m.id, max_context=m.max_context,
-            owned_by=owner, created=created,
+            kinds=m.kinds, owned_by=owner, created=created,
         )
         for m in unique.values()
     ]  # fmt: skip

@@ -187,6 +187,20 @@ class Request:
     """Stop strings that rendering added."""
     continue_from: str | None = None
     """Text that the answer so far consists of, to be continued."""
+    notes: dict[str, str] | None = None
+    """What the caller is told beside the answer, as headers `x-h2o-<name>`: see `tell`."""
+    unread: tuple[str, ...] = ()
+    """Fields that are not honoured, beyond what `Capabilities` says: see `drop`."""
+
+    def tell(self, name: str, value: str) -> None:
+        """Add a note, before the first chunk."""
+        self.notes = {**(self.notes or {}), name: value}
+
+    def drop(self, *fields: str) -> None:
+        """Report request fields as not honoured, before the first chunk: for plugins that learn
+        from a server what it takes.
+        """
+        self.unread = (*self.unread, *(field for field in fields if field not in self.unread))
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 No ASGI in between: its dictionaries and awaited messages were a fifth of what a plain request costs
 (docs/architecture.md). A whole answer is one call and one write; a stream is `begin`, `write` and
-`end`. A client that goes cancels the handler while `attending`.
+`end`. A client that goes cancels the handler between `attend`
+and `leave`.
 """
 
 from __future__ import annotations

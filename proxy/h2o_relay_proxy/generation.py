@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from h2o_relay.errors import RelayError
-from h2o_relay.kernel import KernelAPI
-from h2o_relay.types import Deployment, Kind
+from h2o_relay.kernel import Answer, KernelAPI
+from h2o_relay.types import Completion, Kind
 
 from .body import check_media_type, decode
 from .checks import check
@@ -42,7 +42,7 @@ class Generation:
                 await self._stream(kind, params, body, exchange)
             else:
                 completion = await self._kernel.generate(kind, params, body)
-                told = about(completion.deployment, completion.dropped)
+                told = about(completion)
                 exchange.reply(completion.body, extra=told)
         except asyncio.CancelledError:
             cut = exchange.leave()
@@ -57,7 +57,7 @@ class Generation:
         self, kind: Kind, params: Mapping[str, Any], body: bytes, exchange: Exchange
     ) -> None:
         async with self._kernel.stream(kind, params, body) as answer:
-            exchange.begin(EVENTS, about(answer.deployment, answer.dropped))
+            exchange.begin(EVENTS, about(answer))
             last = DONE
             try:
                 async for chunk in answer:
@@ -72,12 +72,23 @@ class Generation:
             await exchange.end(last)
 
 
-def about(deployment: Deployment | None, unread: tuple[str, ...]) -> bytes:
-    """Encoded headers that tell who answered, and what of the request it does not honour."""
-    if not unread:
-        return b"" if deployment is None else _backend(deployment.server.plugin or "")
-    names = ", ".join(name for name in unread if name.isascii() and name.isprintable())
-    return about(deployment, ()) + encoded([(b"x-h2o-dropped-params", names.encode())])
+def about(answer: Answer | Completion) -> bytes:
+    """Encoded headers that tell who answered, what of the request it does not honour, and what was
+    done to the request.
+    """
+    deployment = answer.deployment
+    told = b"" if deployment is None else _backend(deployment.server.plugin or "")
+    if answer.dropped:
+        told += encoded([(b"x-h2o-dropped-params", _words(answer.dropped))])
+    if answer.notes:
+        notes = answer.notes.items()
+        told += encoded((f"x-h2o-{name}".encode(), _words([value])) for name, value in notes)
+    return told
+
+
+def _words(texts: Iterable[str]) -> bytes:
+    """A list for a header; what could not stand in one is left out."""
+    return ", ".join(text for text in texts if text.isascii() and text.isprintable()).encode()
 
 
 @lru_cache(maxsize=256)
