@@ -95,7 +95,9 @@ def test_the_core_names_no_plugin_in_an_import_by_text(path: Path) -> None:
 
 @pytest.mark.parametrize("package", PLUGINS)
 def test_plugins_use_public_names_of_the_core_only(package: str) -> None:
-    public = {path.stem for path in FILES[CORE] if not path.stem.startswith("_")}
+    files = [path for path in FILES[CORE] if not path.stem.startswith("_")]
+    packages = [path.parent for path in FILES[CORE] if path.stem == "__init__"]
+    public = {path.stem for path in (*files, *packages)}
     for path in FILES[package]:
         for module, name in imports(package, path):
             if not ours(module) or top(module) == package:

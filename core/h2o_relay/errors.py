@@ -48,6 +48,7 @@ from typing import Any, ClassVar
 
 import orjson
 
+OWN_FIELDS = frozenset({"message", "type", "param", "code", "object"})
 MESSAGE_LIMIT = 2000  # characters of an upstream's own message that are passed on
 
 
@@ -213,11 +214,12 @@ class UpstreamRejected(InvalidRequest):
         self.status = status
         self.code = _text(error.get("code"))
         self.upstream_type = _text(error.get("type")) or self.type
+        self.more = {name: value for name, value in error.items() if name not in OWN_FIELDS}
+        """What else the upstream says: Azure's `innererror`, Groq's `failed_generation`."""
 
     def body(self) -> dict[str, Any]:
-        body = super().body()
-        body["error"]["type"] = self.upstream_type
-        return body
+        own = super().body()["error"]
+        return {"error": {**own, "type": self.upstream_type, **self.more}}
 
 
 class Forbidden(RelayError):

@@ -113,7 +113,9 @@ def connect(server: Server) -> AbstractAsyncContextManager[Any]:  # type: ignore
 
     Entered once for each server, by one task that also leaves it, after the last request that
     uses it has ended. May start processes (`h2o_relay.engines`). A plugin with `target` yields an
-    `Endpoint`. Default: nothing is opened, and `client` is the kernel's pooled HTTP client.
+    `Endpoint`; or, where headers change from request to request, an `HttpClient` of a class of
+    its own that overrides `open`: it is not entered, but lent the kernel's connections and
+    settings. Default: nothing is opened, and `client` is the kernel's pooled HTTP client.
     """
 
 

@@ -116,6 +116,8 @@ class Link:
         async with self.plugin.connect(self.server) as client:
             if isinstance(client, Endpoint):
                 client = self._http.at(client.url, client.headers)
+            elif isinstance(client, HttpClient):
+                client.adopt(self._http)
             self.client = self._http if client is None else client
             self.error = None
             self._ready.set()

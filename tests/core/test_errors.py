@@ -206,3 +206,14 @@ def test_redact_leaves_the_rest() -> None:
     assert redact(error, None) == error
     assert redact(error, "") == error
     assert redact({"message": "a b c"}, "b") == {"message": "a b c"}, "too short to be a key"
+
+
+def test_what_else_an_upstream_says_is_passed_on() -> None:
+    inner = {"code": "ResponsibleAIPolicyViolation"}
+    said = {"message": "m", "type": None, "param": "prompt", "code": "content_filter"}
+    body = orjson.dumps({"error": {**said, "innererror": inner, "status": 400}})
+    assert from_response(400, body).body() == {
+        "error": {**said, "type": "invalid_request_error", "innererror": inner, "status": 400}
+    }
+    deep = orjson.dumps({"error": {"message": "m", "innererror": {"key": "sk-our-own-key"}}})
+    assert b"sk-our-own-key" not in from_response(400, deep, secret="sk-our-own-key").encoded()

@@ -9,8 +9,9 @@ import pytest
 
 from h2o_relay import links
 from h2o_relay.errors import RelayError, UpstreamDisconnected, UpstreamUnavailable
-from h2o_relay.http import HttpClient
+from h2o_relay.http import HttpClient, Limits, Response
 from h2o_relay.links import Link
+from h2o_relay.settings import Settings
 from h2o_relay.testing.scripts import json
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import ScriptedUpstream, until
@@ -106,6 +107,34 @@ async def test_an_endpoint_becomes_a_client(http: HttpClient) -> None:
         assert upstream.requests[0].path == "/base/path"
         assert upstream.requests[0].headers["x-key"] == "a"
         await link.retire(1)
+
+
+class Signing(HttpClient):
+    """A client of a plugin's own, whose headers change from request to request."""
+
+    count = 0
+
+    async def open(
+        self, method: str, url: str, headers: Any, body: Any, limits: Limits
+    ) -> Response:
+        self.count += 1
+        return await super().open(method, url, {**headers, "x-n": str(self.count)}, body, limits)
+
+
+async def test_a_client_of_the_plugins_own_is_lent_the_kernels_connections(
+    http: HttpClient,
+) -> None:
+    async with ScriptedUpstream(json({})) as upstream:
+        link = opened(http, Opening(Signing(Settings())).connect)
+        client = await link.wait_open(1)
+        assert client.settings is http.settings
+        for getting in (client, http, client):
+            await getting.get(f"{upstream.url}/path")
+        assert [request.headers.get("x-n") for request in upstream.requests] == ["1", None, "2"]
+        assert upstream.accepted == 1
+        await link.retire(1)
+        await http.get(f"{upstream.url}/path")
+        assert upstream.accepted == 1
 
 
 @pytest.mark.parametrize("error", [UpstreamDisconnected("no"), ZeroDivisionError("no")])

@@ -11,11 +11,15 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+import orjson
+
 from h2o_relay.hookspecs import hookimpl
-from h2o_relay.types import Call, Capabilities, Endpoint, Progress, Server, Target
+from h2o_relay.http import HttpClient
+from h2o_relay.types import Call, Capabilities, Endpoint, Progress, Request, Server, Target
 
 from . import download, engine, source
 
+TOKENS_LIMIT = 64 * 2**20  # bytes of a /tokenize answer
 PATHS = frozenset({"/chat/completions", "/completions", "/models"})
 
 
@@ -30,7 +34,30 @@ def capabilities(server: Server) -> Capabilities:
 
     A last message of role `assistant` is continued, and a stream holds only what was added to it.
     """
-    return Capabilities(paths=PATHS, cancels=frozenset({"stream"}), continues_text=True)
+    return Capabilities(
+        paths=PATHS, cancels=frozenset({"stream"}), continues_text=True, tokenizer=True
+    )
+
+
+@hookimpl
+async def count_tokens(server: Server, client: HttpClient, request: Request) -> int | None:
+    """Tokens of a rendered prompt or a text, with the special tokens that the model begins with.
+
+    None for messages: their template is the engine's own.
+    """
+    prompt = request.prompt if request.prompt is not None else request.params.get("prompt")
+    if not isinstance(prompt, str):
+        return None
+    body = orjson.dumps({"content": prompt, "add_special": True, "parse_special": True})
+    seconds = client.settings.request_timeout
+    exchange = client.request(
+        "POST", "/tokenize", body=body, headers={"content-type": "application/json"},
+        first_byte=seconds, total=seconds,
+    )  # fmt: skip
+    async with exchange as response:
+        if response.status != 200:
+            return None
+        return len(orjson.loads(await response.read(TOKENS_LIMIT))["tokens"])
 
 
 @hookimpl

@@ -1,51 +1,39 @@
-"""OpenAI, and any server that speaks its API, as `openai` and `openai_chat`.
+"""OpenAI, Groq, and any server that speaks OpenAI's API, as `openai`, `openai_chat` and `groq`.
 
-The fields are h2oGPT's: `openai[_chat][:DEPLOYMENT[:BASE_URL[:API_VERSION[:KEY]]]]`, where
-DEPLOYMENT and API_VERSION mean nothing here and may be `None`. Routes and bodies are those of
-OpenAI's API reference.
+Routes and bodies are those of OpenAI's API reference, so the kernel carries the bytes; what newer
+models add to them needs nothing here.
 """
 
 from __future__ import annotations
 
-from h2o_relay.hookspecs import hookimpl
-from h2o_relay.serverstring import Reader
-from h2o_relay.types import Call, Getter, Identified, Server, Target
+from typing import Any
 
-PREFIXES = ("openai", "openai_chat")
+from h2o_relay import openai_shape
+from h2o_relay.hookspecs import hookimpl
+from h2o_relay.types import Call, Capabilities, Getter, Identified, Model, Server, Target
+
+from . import models, strings
+
 DEFAULT_URL = "https://api.openai.com/v1"
-KEY_ENV = ("OPENAI_API_KEY",)
-URL_ENV = ("OPENAI_BASE_URL",)
-CHAT_ONLY = ("gpt-3.5-turbo", "gpt-4")
-EXAMPLE = "openai_chat:None:https://api.example.com/v1:None:KEY"
 RANK = 10
+ANY = Capabilities()
+GROQ = Capabilities(kinds=frozenset({"chat"}))
 
 
 @hookimpl
 def parse_server_string(text: str) -> Server | None:
-    prefix = text.split(":", 1)[0].strip()
-    if prefix not in PREFIXES:
-        return None
-    reader = Reader(text, prefix, EXAMPLE)
-    reader.optional()  # the deployment, which only Azure has
-    url = reader.url("https")
-    reader.optional()  # the API version, likewise
-    key = reader.secret()
-    reader.end()
-    return Server(
-        plugin="openai",
-        url=url,
-        api="chat" if prefix == "openai_chat" else "text",
-        key=key,
-        key_env=KEY_ENV,
-        url_env=URL_ENV,
-        chat_only=CHAT_ONLY,
-        shown=reader.shown,
-    )
+    return strings.parse(text)
+
+
+@hookimpl
+def capabilities(server: Server) -> Capabilities:
+    """Groq has no /completions."""
+    return GROQ if server.vendor == "groq" else ANY
 
 
 @hookimpl
 def target(server: Server, call: Call) -> Target:
-    base = (server.url or DEFAULT_URL).rstrip("/")
+    base = base_url(server)
     query = f"?{call.query}" if call.query else ""
     return Target(
         method=call.method,
@@ -53,6 +41,12 @@ def target(server: Server, call: Call) -> Target:
         headers={**call.headers, **authorization(server), **server.headers},
         body=call.body,
     )
+
+
+@hookimpl
+async def list_models(server: Server, client: Any) -> list[Model]:
+    found = await openai_shape.list_models(target, server, client)
+    return [models.known(m) for m in found] if models.is_openai(base_url(server)) else found
 
 
 @hookimpl
@@ -65,9 +59,18 @@ async def identify(server: Server, get: Getter) -> Identified | None:
     return None
 
 
+def base_url(server: Server) -> str:
+    return (server.url or DEFAULT_URL).rstrip("/")
+
+
 def authorization(server: Server) -> dict[str, str]:
-    """The header that carries the key, if there is one."""
-    return {"authorization": f"Bearer {server.key}"} if server.key else {}
+    """The headers that say who asks: the key, and on whose behalf, if there is anything to say."""
+    headers = {"authorization": f"Bearer {server.key}"} if server.key else {}
+    if server.vendor is None:
+        for option in ("organization", "project"):
+            if server.options.get(option):
+                headers[f"openai-{option}"] = str(server.options[option])
+    return headers
 
 
 def found(server: Server, plugin: str, path: str) -> Server:

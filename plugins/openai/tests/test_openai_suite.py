@@ -21,13 +21,26 @@ class TestOpenAI(BackendSuite):
         },
         "openai:None:http://localhost:8080/v1": {"url": "http://localhost:8080/v1", "api": "text"},
         "openai_chat:None:None:None:KEY": {"url": None, "key": "KEY"},
+        "groq": {"key": None, "key_env": ("GROQ_API_KEY",), "needs": ("key",), "vendor": "groq"},
+        "groq:KEY": {"url": "https://api.groq.com/openai/v1", "api": "chat", "key": "KEY"},
+        "groq:https://proxy.example.com/v1:KEY": {
+            "url": "https://proxy.example.com/v1",
+            "key": "KEY",
+        },
     }
-    foreign = ("openai_azure_chat:deployment:host", "openaiX", "vllm:host:8000", "openai_chatty")
+    foreign = (
+        "openai_azure_chat:deployment:host",
+        "openaiX",
+        "vllm:host:8000",
+        "openai_chatty",
+        "groqX:KEY",
+    )
     malformed = (
         "openai_chat:None:ftp://host/v1",
         "openai_chat:None:host:None:KEY:more",
         "openai_chat:None:http://host:99999/v1",
         "openai_chat:None:bad host/v1",
+        "groq:KEY:more",
     )
     secret_string = f"openai_chat:None:api.example.com/v1:None:{BackendSuite.secret}"
 
@@ -40,3 +53,13 @@ class TestOpenAIText(TestOpenAI):
 
     def server_for(self, url: str) -> str:
         return f"openai:None:{url}/v1"
+
+
+class TestGroq(TestOpenAI):
+    """Groq, which has the chat API only."""
+
+    secret_string = f"groq:{BackendSuite.secret}"
+    expected_capabilities = {"kinds": frozenset({"chat"})}
+
+    def server_for(self, url: str) -> str:
+        return f"groq:{url}/openai/v1:KEY"

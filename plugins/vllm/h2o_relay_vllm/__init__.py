@@ -9,14 +9,28 @@ from __future__ import annotations
 import orjson
 
 from h2o_relay.hookspecs import hookimpl
+from h2o_relay.http import HttpClient
 from h2o_relay.serverstring import host_fields
-from h2o_relay.types import Call, Getter, Identified, Server, Target
+from h2o_relay.types import (
+    Call,
+    Capabilities,
+    Getter,
+    Identified,
+    Load,
+    Request,
+    Server,
+    Target,
+)
+
+from . import server as api
 
 PREFIXES = ("vllm", "vllm_chat")
 NO_KEY = "EMPTY"
 """What OpenAI's clients are told to send where no key is needed; h2oGPT sends it too."""
 EXAMPLE = "vllm_chat:http://192.168.1.46:8000/v1"
 RANK = 50
+FRAGMENT = 6
+"""Characters of a stop string that are taken for its beginning at the end of an answer."""
 
 
 @hookimpl
@@ -43,6 +57,41 @@ def target(server: Server, call: Call) -> Target:
         headers={**call.headers, "authorization": f"Bearer {server.key}", **server.headers},
         body=call.body,
     )
+
+
+@hookimpl
+def capabilities(server: Server) -> Capabilities:
+    return Capabilities(tokenizer=True)
+
+
+@hookimpl
+async def count_tokens(server: Server, client: HttpClient, request: Request) -> int | None:
+    return await api.count_tokens(server, client, request)
+
+
+@hookimpl
+async def load(server: Server, client: HttpClient) -> Load:
+    return await api.load(server, client)
+
+
+@hookimpl
+def fix_text(server: Server, request: Request, text: str, final: bool) -> str:
+    """Models that end at the token limit, or mistype a marker, leave the beginning of a stop string
+    at the end: h2oGPT cuts vLLM's answers there too.
+    """
+    while True:
+        cut = min((_cut_at(text, stop) for stop in request.stops), default=len(text))
+        if cut == len(text):
+            return text
+        text = text[:cut]
+
+
+def _cut_at(text: str, stop: str) -> int:
+    """Where the text ends without the beginning of this stop string."""
+    for size in range(len(stop) - 1, FRAGMENT - 1, -1):
+        if text.endswith(stop[:size]):
+            return len(text) - size
+    return len(text)
 
 
 @hookimpl

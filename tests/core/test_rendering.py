@@ -1,0 +1,348 @@
+"""Chat over servers that only complete text: the right prompt, exact stops, nothing unsaid."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from h2o_relay.errors import ContextTooLong, InvalidRequest
+from h2o_relay.kernel import Kernel
+from h2o_relay.plugins import Plugins
+from h2o_relay.prompts.catalog import get
+from h2o_relay.prompts.render import render
+from h2o_relay.prompts.stops import cut
+from h2o_relay.registry import route
+from h2o_relay.testing import OpenAIWire
+from h2o_relay.testing.scripts import json, sse
+from h2o_relay.testing.settings import quick
+from h2o_relay.testing.upstream import Answer, Received, ScriptedUpstream, until
+from h2o_relay.types import Tuning
+
+pytestmark = pytest.mark.usefixtures("leaves_nothing")
+WIRE = OpenAIWire()
+LLAMA2 = "meta-llama/Llama-2-7b-chat-hf"
+HISTORY = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "one " * 20},
+    {"role": "assistant", "content": "first"},
+    {"role": "user", "content": "two " * 20},
+    {"role": "assistant", "content": "second"},
+    {"role": "user", "content": "three"},
+]
+ASK = {"messages": [{"role": "user", "content": "hi"}]}
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def completion(text: str, index: int = 0, reason: str | None = None) -> dict[str, Any]:
+    return {
+        "id": "cmpl-1", "object": "text_completion", "created": 1, "model": "up",
+        "choices": [{"index": index, "text": text, "logprobs": None, "finish_reason": reason}],
+    }  # fmt: skip
+
+
+USAGE = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+
+
+class TextServer:
+    """Completes with `pieces`, whole or streamed; counts a token for each word where `counts`."""
+
+    def __init__(self, *pieces: str, reason: str = "stop", counts: bool = False) -> None:
+        self.pieces, self.reason, self.counts = pieces, reason, counts
+        self.endless = False
+
+    async def __call__(self, request: Received, answer: Answer) -> None:
+        if WIRE.is_listing(request):
+            return await WIRE.listing(["up"])(request, answer)
+        body = orjson.loads(request.body)
+        if request.path == "/tokenize":
+            count = {"count": len(body["prompt"].split())}
+            return await json(count if self.counts else {}, 200 if self.counts else 404)(
+                request, answer
+            )
+        assert request.path == "/v1/completions"
+        if not body.get("stream"):
+            text = "".join(self.pieces)
+            return await json({**completion(text, reason=self.reason), "usage": USAGE})(
+                request, answer
+            )
+        events = [completion(piece) for piece in self.pieces]
+        events.append(completion("", reason=self.reason))
+        if (body.get("stream_options") or {}).get("include_usage"):
+            events.append({**completion(""), "choices": [], "usage": USAGE})
+        return await sse([orjson.dumps(event) for event in events])(request, answer)
+
+
+def sent(upstream: ScriptedUpstream) -> dict[str, Any]:
+    last = [r for r in upstream.requests if r.path == "/v1/completions"][-1]
+    found: dict[str, Any] = orjson.loads(last.body)
+    return found
+
+
+@contextlib.asynccontextmanager
+async def behind(
+    server: TextServer, model: str = LLAMA2, tuning: Tuning | None = None,
+    max_context: int | None = None,
+) -> AsyncIterator[tuple[Kernel, ScriptedUpstream]]:  # fmt: skip
+    """A kernel with the server behind `vllm:` as `model`."""
+    async with ScriptedUpstream(server) as upstream:
+        given = [(f"vllm:{upstream.url}/v1", model)]
+        async with Kernel(quick(), given, Plugins.discover("vllm")) as kernel:
+            await kernel.settled(2)
+            tune(kernel, tuning or Tuning(), max_context)
+            yield kernel, upstream
+        await until(lambda: upstream.open == 0, within=1)
+
+
+def tune(kernel: Kernel, tuning: Tuning, max_context: int | None) -> None:
+    """Set what an operator would have set."""
+    found = next(iter(kernel.snapshot.routes.values()))
+    deployment = replace(found.deployment, tuning=tuning, max_context=max_context)
+    routes = {deployment.name: route(deployment, found.link, found.entry)}
+    kernel.snapshot = replace(kernel.snapshot, routes=routes)
+
+
+async def both(kernel: Kernel, **params: Any) -> tuple[str, str, list[Any]]:
+    """The whole answer's text, the streamed one's, and the stream's events."""
+    asked = {**ASK, **params}
+    whole = await kernel.generate("chat", asked)
+    text, events = "", []
+    async with kernel.stream("chat", {**asked, "stream": True}) as answer:
+        async for chunk in answer:
+            text += chunk.text
+            events += chunk.events()
+    return whole.text, text, events
+
+
+def splits(text: str) -> Sequence[tuple[str, ...]]:
+    """The text whole, in single characters, and in two pieces at every place."""
+    return [(text,), tuple(text), *((text[:i], text[i:]) for i in range(1, len(text)))]
+
+
+@pytest.mark.parametrize(
+    ("model", "tuning", "prompt_type"),
+    [
+        (LLAMA2, Tuning(), "llama2"),
+        ("HuggingFaceH4/zephyr-7b-beta", Tuning(), "zephyr"),
+        ("h2oai/h2ogpt-oasst1-512-12b", Tuning(), "human_bot"),
+        ("anything", Tuning(prompt_type="vicuna11"), "vicuna11"),
+        (LLAMA2, Tuning(prompt_type="plain"), "plain"),
+    ],
+)
+async def test_the_prompt_is_the_types(model: str, tuning: Tuning, prompt_type: str) -> None:
+    async with behind(TextServer("fine"), model, tuning) as (kernel, upstream):
+        await kernel.generate("chat", {"messages": HISTORY, "temperature": 0, "top_k": 3})
+        expected = render(prompt_type, HISTORY)
+        body = sent(upstream)
+        assert body.pop("prompt") == expected.prompt
+        assert body.pop("stop", []) == list(expected.stops)
+        assert body == {"model": "up", "temperature": 0, "top_k": 3}
+
+
+async def test_a_chat_template_renders() -> None:
+    async with behind(TextServer("fine<|im_end|>"), "x", Tuning(chat_template=TEMPLATE)) as (k, up):
+        whole, streamed, _ = await both(k)
+        assert (whole, streamed) == ("fine", "fine")
+        assert sent(up)["prompt"] == ("<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n")
+        assert sent(up)["stop"] == ["<|im_end|>"]
+
+
+async def test_a_request_may_choose_a_type_but_no_template() -> None:
+    async with behind(TextServer("fine"), "x", Tuning(prompt_type="plain")) as (kernel, upstream):
+        asked = {**ASK, "prompt_type": "llama2", "chat_template": "{{ 7 * 7 }}"}
+        found = await kernel.generate("chat", asked)
+        assert sent(upstream)["prompt"] == render("llama2", ASK["messages"]).prompt
+        assert "prompt_type" not in sent(upstream)
+        assert found.dropped == ("chat_template",)
+        with pytest.raises(InvalidRequest, match="no prompt type"):
+            await kernel.generate("chat", {**ASK, "prompt_type": "lama2"})
+
+
+async def test_an_unknown_model_chats_natively_where_the_server_can() -> None:
+    async def server(request: Received, answer: Answer) -> None:
+        if WIRE.is_listing(request):
+            return await WIRE.listing(["up"])(request, answer)
+        return await WIRE.reply(request, ["native"])(request, answer)
+
+    async with ScriptedUpstream(server) as upstream:
+        given = [(f"vllm:{upstream.url}/v1", "nobody/knows-me")]
+        async with Kernel(quick(), given, Plugins.discover("vllm")) as kernel:
+            assert (await kernel.generate("chat", ASK)).text == "native"
+        assert upstream.requests[-1].path == "/v1/chat/completions"
+
+
+class TestCutting:
+    STOPS = get("llama2").stops
+
+    @pytest.mark.parametrize("pieces", splits("It is.</s>[INST] no"))
+    async def test_at_every_border(self, pieces: tuple[str, ...]) -> None:
+        async with behind(TextServer(*pieces)) as (kernel, _):
+            whole, streamed, events = await both(kernel)
+            assert whole == streamed == "It is."
+            assert [e["choices"][0]["finish_reason"] for e in events][-1] == "stop"
+
+    @pytest.mark.parametrize(
+        "text", ["", "plain text", "a < b [IN", "</s>", "[/INST] x", "</", "a</s"]
+    )
+    async def test_as_one_cut_of_the_whole(self, text: str) -> None:
+        expected = cut(text, self.STOPS, get("llama2").endings)[0]
+        for pieces in splits(text) if text else [("",)]:
+            async with behind(TextServer(*pieces)) as (kernel, _):
+                whole, streamed, _ = await both(kernel)
+                assert whole == expected
+                assert streamed == expected
+
+    async def test_the_callers_own_stops_too(self) -> None:
+        async with behind(TextServer("one ", "END", " two</s>")) as (kernel, upstream):
+            whole, streamed, _ = await both(kernel, stop="END")
+            assert (whole, streamed) == ("one ", "one ")
+            assert sent(upstream)["stop"] == ["END", *self.STOPS]
+
+    async def test_a_server_that_goes_on_is_left(self) -> None:
+        server = TextServer("fine</s>", *["more "] * 10_000)
+        async with behind(server) as (kernel, upstream):
+            async with kernel.stream("chat", {**ASK, "stream": True}) as answer:
+                text = "".join([chunk.text async for chunk in answer])
+            assert text == "fine"
+            await until(lambda: not upstream.answering, within=1)
+
+    async def test_usage_is_told_after_a_cut(self) -> None:
+        async with behind(TextServer("fine</s>", "x", "y")) as (kernel, _):
+            _, _, events = await both(kernel, stream_options={"include_usage": True})
+            assert events[-1]["usage"] == USAGE
+            assert events[-1]["choices"] == []
+
+    async def test_every_choice_has_its_own_end(self) -> None:
+        async def server(request: Received, answer: Answer) -> None:
+            if WIRE.is_listing(request):
+                return await WIRE.listing(["up"])(request, answer)
+            events = [
+                completion("a"), completion("b", 1), completion("</s>x"), completion("c", 1),
+                completion("never"), completion("</s>", 1), completion("d", 1),
+            ]  # fmt: skip
+            return await sse([orjson.dumps(event) for event in events])(request, answer)
+
+        async with ScriptedUpstream(server) as upstream:
+            given = [(f"vllm:{upstream.url}/v1", LLAMA2)]
+            async with Kernel(quick(), given, Plugins.discover("vllm")) as kernel:
+                texts = {0: "", 1: ""}
+                async with kernel.stream("chat", {**ASK, "n": 2, "stream": True}) as answer:
+                    async for chunk in answer:
+                        for event in chunk.events():
+                            for choice in event["choices"]:
+                                texts[choice["index"]] += choice["delta"].get("content", "")
+                assert texts == {0: "a", 1: "bc"}
+
+
+class TestFitting:
+    async def test_the_oldest_turns_go_first_and_it_is_said(self) -> None:
+        server = TextServer("fine", counts=True)
+        async with behind(server, max_context=45) as (kernel, upstream):
+            found = await kernel.generate("chat", {"messages": HISTORY, "max_tokens": 5})
+            assert found.notes == {"trimmed": "2"}
+            kept = [HISTORY[0], *HISTORY[3:]]
+            assert sent(upstream)["prompt"] == render("llama2", kept).prompt
+            async with kernel.stream("chat", {"messages": HISTORY, "max_tokens": 5}) as answer:
+                assert answer.notes == {"trimmed": "2"}
+                assert "".join([chunk.text async for chunk in answer]) == "fine"
+
+    async def test_what_fits_is_not_touched(self) -> None:
+        async with behind(TextServer("fine"), max_context=4096) as (kernel, upstream):
+            found = await kernel.generate("chat", {"messages": HISTORY})
+            assert found.notes is None
+            assert sent(upstream)["prompt"] == render("llama2", HISTORY).prompt
+            assert [r.path for r in upstream.requests if r.path == "/tokenize"] == []
+
+    async def test_without_a_tokenizer_it_is_estimated(self) -> None:
+        small = Tuning(prompt_type="human_bot")
+        async with behind(TextServer("fine"), "x", small, 100) as (kernel, upstream):
+            found = await kernel.generate("chat", {"messages": HISTORY, "max_tokens": 5})
+            assert found.notes is not None
+            assert int(found.notes["trimmed"]) >= 2
+            assert "Be brief." in sent(upstream)["prompt"]
+            assert "three" in sent(upstream)["prompt"]
+
+    async def test_a_last_turn_that_is_too_long(self) -> None:
+        async with behind(TextServer("fine", counts=True), max_context=20) as (kernel, _):
+            long = [{"role": "user", "content": "word " * 50}]
+            with pytest.raises(ContextTooLong) as caught:
+                await kernel.generate("chat", {"messages": long})
+            assert caught.value.code == "context_length_exceeded"
+
+    async def test_a_limit_that_leaves_no_room_is_lowered_and_it_is_said(self) -> None:
+        small = Tuning(prompt_type="human_bot")
+        server = TextServer("fine", counts=True)
+        async with behind(server, "x", small, 40) as (kernel, upstream):
+            found = await kernel.generate("chat", {**ASK, "max_tokens": 400})
+            limit = sent(upstream)["max_tokens"]
+            assert limit < 40
+            assert found.notes == {"limited": f"max_tokens={limit}"}
+
+
+class TestTuning:
+    async def test_default_and_cap_of_new_tokens(self) -> None:
+        tuning = Tuning(max_new_tokens=64, max_max_new_tokens=128)
+        async with behind(TextServer("fine"), tuning=tuning) as (kernel, upstream):
+            found = await kernel.generate("chat", ASK)
+            assert (sent(upstream)["max_tokens"], found.notes) == (64, None)
+            found = await kernel.generate("chat", {**ASK, "max_tokens": 100})
+            assert (sent(upstream)["max_tokens"], found.notes) == (100, None)
+            found = await kernel.generate("chat", {**ASK, "max_tokens": 1000})
+            assert sent(upstream)["max_tokens"] == 128
+            assert found.notes == {"limited": "max_tokens=128"}
+            found = await kernel.generate("text", {"prompt": "x", "max_tokens": 1000})
+            assert sent(upstream)["max_tokens"] == 128
+
+    async def test_overrides_win(self) -> None:
+        tuning = Tuning(overrides={"temperature": 0.5})
+        async with behind(TextServer("fine"), tuning=tuning) as (kernel, upstream):
+            await kernel.generate("chat", {**ASK, "temperature": 1})
+            assert sent(upstream)["temperature"] == 0.5
+
+    async def test_a_system_prompt_for_those_who_bring_none(self) -> None:
+        tuning = Tuning(system_prompt="Be kind.")
+        async with behind(TextServer("fine"), tuning=tuning) as (kernel, upstream):
+            await kernel.generate("chat", ASK)
+            assert "<<SYS>>\nBe kind.\n<</SYS>>" in sent(upstream)["prompt"]
+            await kernel.generate("chat", {"messages": HISTORY})
+            assert "Be kind." not in sent(upstream)["prompt"]
+
+    async def test_turns_are_waited_for(self) -> None:
+        async with behind(TextServer("fine"), tuning=Tuning(concurrency=1)) as (kernel, _):
+            async with kernel.stream("chat", ASK) as first:
+                async for _ in first:
+                    break
+                second = kernel.stream("chat", ASK)
+                task = asyncio.ensure_future(second.__aenter__())
+                await asyncio.sleep(0.05)
+                assert not task.done()
+            answer = await asyncio.wait_for(task, 1)
+            assert "".join([chunk.text async for chunk in answer]) == "fine"
+            await second.__aexit__(None, None, None)
+
+
+async def test_logprobs_have_a_chats_shape() -> None:
+    async def server(request: Received, answer: Answer) -> None:
+        if WIRE.is_listing(request):
+            return await WIRE.listing(["up"])(request, answer)
+        assert orjson.loads(request.body)["logprobs"] == 2
+        found = completion("hi", reason="stop")
+        found["choices"][0]["logprobs"] = {
+            "tokens": ["hi"], "token_logprobs": [-0.5], "top_logprobs": [{"hi": -0.5, "ho": -2.0}],
+            "text_offset": [0],
+        }  # fmt: skip
+        return await json(found)(request, answer)
+
+    async with ScriptedUpstream(server) as upstream:
+        given = [(f"vllm:{upstream.url}/v1", LLAMA2)]
+        async with Kernel(quick(), given, Plugins.discover("vllm")) as kernel:
+            found = await kernel.generate("chat", {**ASK, "logprobs": True, "top_logprobs": 2})
+    content = found.data["choices"][0]["logprobs"]["content"]
+    assert [(t["token"], t["logprob"], t["bytes"]) for t in content] == [("hi", -0.5, [104, 105])]
+    assert [t["token"] for t in content[0]["top_logprobs"]] == ["hi", "ho"]
