@@ -87,13 +87,15 @@ class Answer:
                 templates = self._kernel.templates
                 request, cutting = await prepare(route, client, templates, kind, params, body)
             unread = dropped(route, request, cutting)
-            self._guard = Guard(kind, params, deployment.server.key, link.capabilities.finishes)
+            can = link.capabilities
+            told = params if "n" in can.fields else {**params, "n": 1}
+            self._guard = Guard(kind, told, deployment.server.key, can.finishes)
             generator = link.plugin.stream(deployment.server, client, request)
             self._generator = cast("AsyncGenerator[Chunk, None]", generator)
             if cutting is not None:
-                self._generator = cutting.stream(
-                    self._generator, expected_choices(kind, params), _asks_usage(params)
-                )
+                usage = _asks_usage(params)
+                count = expected_choices(kind, told)
+                self._generator = cutting.stream(self._generator, count, usage)
             self._first = await self._next()
             self.dropped = (*unread, *request.unread) if request.unread else unread
             self.notes = request.notes

@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 
 from .errors import PluginError, RelayError, UpstreamError, UpstreamUnidentified
 from .http import HttpClient
 from .links import Link
 from .plugins import Plugin, Plugins
-from .registry import Entry
+from .registry import Entry, upstream_model
 from .resolve import resolve
+from .spec import NO_KEY
 from .types import Identified, Server
 
 FIRST_WAIT = 0.5  # seconds before a server that is away is looked at again; doubles
@@ -58,7 +61,10 @@ class Catalog:
                 self._away(entry, PluginError(f"its plugin failed: {error}"))
                 pause, wait = wait, min(wait * 2, LONGEST_WAIT)
             else:
-                pause, wait = self._http.settings.refresh, FIRST_WAIT
+                pause = self._http.settings.refresh
+                if entry.state == "mismatch":  # the model may be on its way
+                    pause = min(pause, wait)
+                wait = min(wait * 2, LONGEST_WAIT) if entry.state == "mismatch" else FIRST_WAIT
             self._changed()
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
 
@@ -80,8 +86,8 @@ class Catalog:
             raise UpstreamError("this server string points at the relay itself")
         if entry.state == "offline":
             log.info("%s: back", entry.server.shown)
-        entry.models, entry.listed, entry.state = models, True, "ready"
-        entry.reason = self._remark(entry, link.server)
+        entry.models, entry.listed = models, True
+        self._judge(entry, link.server)
 
     def _open(self, entry: Entry, server: Server) -> None:
         assert server.plugin is not None
@@ -98,13 +104,23 @@ class Catalog:
         entry.reason = error.message
 
     @staticmethod
-    def _remark(entry: Entry, server: Server) -> str:
+    def _judge(entry: Entry, server: Server) -> None:
+        """Whether an entry that was listed can be used, and what is to be said of it."""
+        before = entry.reason
+        entry.state, entry.reason = "ready", ""
         names = [model.id for model in entry.models]
-        if not names and entry.base_model is None and server.model is None:
-            return "the server lists no models; name one with --base_model"
-        if entry.base_model and len(names) > 1 and entry.base_model not in names:
-            return f"the server does not list {entry.base_model}, but {', '.join(names[:5])}"
-        return ""
+        if entry.base_model is None:
+            if not names and server.model is None:
+                entry.reason = "the server lists no models; name one with --base_model"
+        elif upstream_model(entry.base_model, server, entry.models) is None:
+            near = get_close_matches(entry.base_model, names, n=3, cutoff=0.4) or names[:3]
+            more = f" and {len(names) - len(near)} more" if len(names) > len(near) else ""
+            entry.state = "mismatch"
+            entry.reason = (
+                f"the server does not list {entry.base_model}, but {', '.join(near)}{more}"
+            )
+        if entry.reason != before and entry.reason:
+            log.warning("%s: %s", entry.server.shown, entry.reason)
 
     async def _identify(self, server: Server) -> Identified:
         """Ask every plugin: whose is it? Raises UpstreamUnidentified, or what a GET raised."""
@@ -127,7 +143,7 @@ class Catalog:
             raise UpstreamUnidentified(
                 f"{names} both take this server for theirs; name one as a prefix"
             )
-        return replace(winners[0], server=replace(winners[0].server, shown=server.shown))
+        return replace(winners[0], server=_kept(server, winners[0].server))
 
     @staticmethod
     async def _ask(plugin: Plugin, server: Server, probe: Probe) -> Identified | None:
@@ -140,6 +156,12 @@ class Catalog:
             return None
 
 
+def _kept(server: Server, found: Server) -> Server:
+    """The server that a plugin recognised, with what the operator had said of it."""
+    key = server.key if found.key in (None, NO_KEY) and server.key else found.key
+    return replace(found, shown=server.shown, key=key, model=found.model or server.model)
+
+
 class Probe:
     """GETs below a bare URL, each path once however many plugins ask for it.
 
@@ -149,6 +171,11 @@ class Probe:
     def __init__(self, http: HttpClient, server: Server) -> None:
         base = (server.url or "").rstrip("/").removesuffix("/v1")
         self._http = http.at(base, server.headers)
+        self._basic: HttpClient | None = None
+        if server.user is not None and "authorization" not in server.headers:
+            pair = f"{server.user}:{server.password or ''}".encode()
+            basic = {"authorization": f"Basic {b64encode(pair).decode()}"}
+            self._basic = http.at(base, {**server.headers, **basic})
         self._got: dict[str, asyncio.Task[tuple[int, Mapping[str, str], bytes]]] = {}
         self.error: RelayError | None = None
         self.answered = False
@@ -156,13 +183,20 @@ class Probe:
     async def get(self, path: str) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of a path. Raises RelayError."""
         if path not in self._got:
-            self._got[path] = asyncio.create_task(self._http.get(path or "/"))
+            self._got[path] = asyncio.create_task(self._get(path or "/"))
         try:
             answer = await asyncio.shield(self._got[path])
         except RelayError as error:
             self.error = error
             raise
         self.answered = True
+        return answer
+
+    async def _get(self, path: str) -> tuple[int, Mapping[str, str], bytes]:
+        """With user and password only where they are asked for: they may be a Gradio login's."""
+        answer = await self._http.get(path)
+        if answer[0] == 401 and self._basic is not None:
+            return await self._basic.get(path)
         return answer
 
     async def close(self) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import pluggy
 
+from .http import HttpClient
 from .types import (
     Call,
     Capabilities,
@@ -108,14 +109,14 @@ def target(server: Server, call: Call) -> Target | None:
 
 
 @hookspec
-def connect(server: Server) -> AbstractAsyncContextManager[Any]:  # type: ignore[empty-body]
+def connect(server: Server, http: HttpClient) -> AbstractAsyncContextManager[Any]:  # type: ignore[empty-body]
     """Open what the other hooks are given as `client`.
 
     Entered once for each server, by one task that also leaves it, after the last request that
-    uses it has ended. May start processes (`h2o_relay.engines`). A plugin with `target` yields an
-    `Endpoint`; or, where headers change from request to request, an `HttpClient` of a class of
-    its own that overrides `open`: it is not entered, but lent the kernel's connections and
-    settings. Default: nothing is opened, and `client` is the kernel's pooled HTTP client.
+    uses it has ended. May start processes (`h2o_relay.engines`). `http` is the kernel's pooled
+    HTTP client. A plugin with `target` yields an `Endpoint`; or, where headers change from request
+    to request, an `HttpClient` of a class of its own that overrides `open` and shares `http`'s
+    connections. Default: nothing is opened, and `client` is `http`.
     """
 
 

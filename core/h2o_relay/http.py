@@ -189,9 +189,9 @@ class HttpClient:
         view._headers = {**self._headers, **(headers or {})}
         return view
 
-    def adopt(self, other: HttpClient) -> None:
-        """Send over another client's connections, with its settings, instead of being entered."""
-        self.settings, self._pool = other.settings, other._pool
+    def share(self, other: HttpClient) -> None:
+        """Send over another client's connections, instead of being entered."""
+        self._pool = other._pool
 
     def request(
         self,

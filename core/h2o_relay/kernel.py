@@ -27,12 +27,10 @@ from .errors import ModelNotFound, RelayError, UpstreamUnavailable
 from .http import HttpClient
 from .plugins import Plugins
 from .prompts.templates import TemplateRenderer
-from .registry import EMPTY, Entry, Route, ServerStatus, Snapshot, build
+from .registry import EMPTY, Given, Route, ServerStatus, Snapshot, build, entry_of
 from .settings import Settings
-from .types import Call, Deployment, Kind, Reply, Request, Server
+from .types import Call, Deployment, Kind, Reply, Request
 
-Given = str | Server | tuple[str | Server, str | None]
-"""A server as configured: a string or a parsed one, with a base model if there is one."""
 PATIENCE = 2.0  # seconds that a request waits for servers nobody has looked at yet
 OPENING = 60.0  # seconds that a request waits for its server to start
 
@@ -76,16 +74,12 @@ class Kernel:
         self.instance = secrets.token_hex(8)
         self._created = int(time.time())
         self.snapshot: Snapshot = EMPTY
-        self._entries = [self._entry(given) for given in servers]
+        self._entries = [entry_of(self.plugins, given) for given in servers]
         self._http = HttpClient(settings)
         self.templates = TemplateRenderer()
         self._catalog: Catalog | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
-
-    def _entry(self, given: Given) -> Entry:
-        server, base_model = given if isinstance(given, tuple) else (given, None)
-        return Entry(self.plugins.parse(server) if isinstance(server, str) else server, base_model)
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
@@ -118,8 +112,9 @@ class Kernel:
     # What there is.
 
     def models(self) -> list[Deployment]:
-        """Every deployment known now, in the order of the servers."""
-        return [route.deployment for route in self.snapshot.routes.values()]
+        """Every deployment known now that is to be listed, in the order of the servers."""
+        deployments = [route.deployment for route in self.snapshot.routes.values()]
+        return [deployment for deployment in deployments if deployment.visible]
 
     def find(self, name: str | None) -> Deployment:
         """The deployment of that name; the first one for None. Raises ModelNotFound."""

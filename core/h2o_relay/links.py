@@ -113,11 +113,9 @@ class Link:
         if self.plugin.connect is None:
             yield
             return
-        async with self.plugin.connect(self.server) as client:
+        async with self.plugin.connect(self.server, self._http) as client:
             if isinstance(client, Endpoint):
                 client = self._http.at(client.url, client.headers)
-            elif isinstance(client, HttpClient):
-                client.adopt(self._http)
             self.client = self._http if client is None else client
             self.error = None
             self._ready.set()

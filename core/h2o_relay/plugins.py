@@ -23,8 +23,9 @@ import pluggy
 
 from . import hookspecs
 from .errors import BadServerString, PluginError, RelayError
+from .http import HttpClient
 from .plugin_defaults import DEFAULTS
-from .serverstring import check_text, mask, parse_bare
+from .serverstring import REFUSED, check_text, mask, parse_bare
 from .types import (
     Call,
     Capabilities,
@@ -42,6 +43,8 @@ from .types import (
 )
 
 RESERVED = frozenset({"http", "https"})
+UNSERVED = frozenset({"anthropic", "google", "mistralai", "sglang"})
+"""Prefixes of h2oGPT that no plugin of ours has; whoever installs one may claim them."""
 log = logging.getLogger(__name__)
 
 
@@ -62,7 +65,7 @@ class Plugin:
     fix_text: Callable[[Server, Request, str, bool], str]
     capabilities: Callable[[Server], Capabilities]
     target: Callable[[Server, Call], Target | None]
-    connect: Callable[[Server], AbstractAsyncContextManager[Any]] | None
+    connect: Callable[[Server, HttpClient], AbstractAsyncContextManager[Any]] | None
     identify: Callable[[Server, Getter], Awaitable[Identified | None]] | None
     forward: Callable[[Server, Any, Call], AbstractAsyncContextManager[Reply]]
     load: Callable[[Server, Any], Awaitable[Load]]
@@ -207,7 +210,8 @@ class Plugins:
         owners = self._prefixes.get(prefix, [])
         if len(owners) > 1:
             raise BadServerString(
-                f"the prefix {prefix!r} is claimed by {' and '.join(owners)}", shown=mask(text, ())
+                f"the prefix {prefix!r} is claimed by {' and '.join(owners)}",
+                shown=mask(text, (), REFUSED),
             )
         if not owners:
             raise self._unknown(text, prefix)
@@ -218,16 +222,24 @@ class Plugins:
         except Exception as error:
             raise PluginError(f"plugin {owners[0]!r} failed to read a server string") from error
         if not isinstance(server, Server):
-            raise BadServerString(f"plugin {owners[0]} cannot read it", shown=mask(prefix, ()))
+            raise BadServerString(
+                f"plugin {owners[0]} cannot read it", shown=mask(prefix, (), REFUSED)
+            )
         return server
 
     def _unknown(self, text: str, prefix: str) -> BadServerString:
         known = sorted({*self._prefixes, *RESERVED})
+        shown = mask(text.split(":", 1)[0], (), REFUSED) + (":***" if ":" in text else "")
+        if prefix in UNSERVED:
+            return BadServerString(
+                f"nobody serves {prefix!r} yet: no installed plugin has this prefix. What speaks "
+                "OpenAI's API can be reached by its URL and key",
+                shown=shown, column=1, example="openai_chat:None:https://host/v1:None:KEY",
+            )  # fmt: skip
         near = get_close_matches(prefix, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         if "." in prefix or prefix == "localhost":
             hint = "a URL needs http:// in front. "
-        shown = mask(text.split(":", 1)[0], ()) + (":***" if ":" in text else "")
         return BadServerString(
             f"no backend {prefix[:40]!r}; {hint}Known: {', '.join(known)}", shown=shown,
             column=1, example="vllm:192.168.1.46:8000",

@@ -1,7 +1,8 @@
 """Which model lives where: an immutable snapshot of names, rebuilt when something changed.
 
-An entry is a server as it was configured. With a base model it is one deployment of that name;
-without one it is a wildcard that stands for every model the server lists.
+An entry is a server as it was configured. With a base model it is one deployment of that name,
+which is there from the start, whether its server is or not; without one it is a wildcard that
+stands for every model the server lists.
 """
 
 from __future__ import annotations
@@ -15,11 +16,18 @@ from typing import Literal
 
 from .errors import InvalidRequest, ModelNotFound, UpstreamUnavailable
 from .links import Link
+from .plugins import Plugins
 from .preparing import renders
-from .types import UNTUNED, Deployment, Model, Server
+from .spec import ServerSpec
+from .types import UNTUNED, Deployment, Model, Server, Tuning
 
 SHOWN = 100  # characters of a model's name that an error repeats
-State = Literal["unidentified", "opening", "listing", "ready", "offline"]
+LATEST = ":latest"
+"""The tag that Ollama adds to a name without one."""
+State = Literal["unidentified", "opening", "listing", "ready", "mismatch", "offline"]
+"""`mismatch`: the server is there, and does not list the model that it was given for."""
+Given = str | Server | tuple[str | Server, str | None] | ServerSpec
+"""A server as configured: a string or a parsed one, with a base model if there is one."""
 
 
 @dataclass(slots=True)
@@ -36,11 +44,34 @@ class Entry:
     """It is this very relay: nothing may be sent to it, or it would go round in circles."""
     state: State = "opening"
     reason: str = ""
+    display_name: str | None = None
+    tuning: Tuning = UNTUNED
+    visible: bool | frozenset[str] = True
+    """Whether its deployments are listed, or the names of those that are."""
 
     @property
     def seen(self) -> bool:
         """It was looked at, so that waiting for it would not help."""
         return self.listed or self.state in ("offline", "unidentified")
+
+    @property
+    def up(self) -> bool:
+        """Nothing is known that would make a request fail."""
+        return self.link is not None and self.state not in ("offline", "mismatch")
+
+
+def entry_of(plugins: Plugins, given: Given) -> Entry:
+    """The entry for a server as configured. Raises BadServerString, PluginError."""
+    if isinstance(given, tuple):
+        given = ServerSpec(server=given[0], base_model=given[1])
+    elif not isinstance(given, ServerSpec):
+        given = ServerSpec(server=given)
+    spec = given.parsed(plugins.parse)
+    assert isinstance(spec.server, Server)
+    return Entry(
+        spec.server, spec.base_model, display_name=spec.display_name, tuning=spec.tuning,
+        visible=spec.visible,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +86,31 @@ class ServerStatus:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A deployment and the link that reaches it."""
+    """A deployment, and what reaches it."""
 
     deployment: Deployment
-    link: Link
+    reached_by: Link | None
     entry: Entry
+    mismatch: str = ""
+    """Why the server is not asked, as it was when the snapshot was made."""
     renders: bool = False
     """The kernel renders its conversations (`preparing.renders`)."""
     plain: bool = True
     """Requests are sent as they are: nothing is tuned, rendered or cut."""
+
+    @property
+    def link(self) -> Link:
+        """The link that reaches it. Raises UpstreamUnavailable, ModelNotFound."""
+        if self.mismatch:
+            raise ModelNotFound(
+                f"The model `{_printable(self.deployment.name)}` cannot be used: {self.mismatch}.",
+                param="model",
+            )
+        if self.reached_by is None:
+            why = self.entry.reason or "it is not known yet what its server is"
+            name = _printable(self.deployment.name)
+            raise UpstreamUnavailable(f"`{name}` cannot be used: {why}", retry_after=1)
+        return self.reached_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,27 +120,53 @@ class Snapshot:
     routes: Mapping[str, Route]
     pending: bool
     """Some server has not been looked at yet, so that a name may still turn up."""
+    by_number: Mapping[int, Route] = field(default_factory=dict)
+    """The first route of each entry, by the entry's place from 0 on."""
 
-    def find(self, name: str | None) -> Route:
-        """The route for a name; the first one for None. Raises ModelNotFound, InvalidRequest."""
+    def find(self, name: str | int | None) -> Route:
+        """The route for a name, or for an entry's number; for None the first that is up.
+
+        Raises ModelNotFound, InvalidRequest; UpstreamUnavailable if there is none at all.
+        """
         if name is None:
-            if self.routes:
-                return next(iter(self.routes.values()))
-            raise UpstreamUnavailable("no model is available yet", retry_after=1)
-        if not isinstance(name, str):
+            return self._first()
+        if isinstance(name, str):
+            route = self.routes.get(name)
+            if route is None and name.isascii() and name.isdecimal() and len(name) < 6:
+                route = self.by_number.get(int(name))
+        elif isinstance(name, int) and not isinstance(name, bool):
+            route = self.by_number.get(name)
+        else:
             raise InvalidRequest("'model' must be a string", param="model", code="invalid_type")
-        route = self.routes.get(name)
         if route is None:
-            raise self._not_found(name)
+            raise self._not_found(str(name))
         return route
+
+    def _first(self) -> Route:
+        """For requests that name no model: the first one that is listed and whose server is up,
+        else the first one that is listed.
+        """
+        waiting = None
+        for route in self.routes.values():
+            if route.deployment.visible:
+                if route.entry.up:
+                    return route
+                waiting = waiting or route
+        if waiting is None:
+            raise UpstreamUnavailable("no model is available yet", retry_after=1)
+        return waiting
 
     def _not_found(self, name: str) -> ModelNotFound:
         near = get_close_matches(name[:SHOWN], list(self.routes), n=3, cutoff=0.4)
-        offered = near or list(self.routes)[:3]
+        listed = [n for n, route in self.routes.items() if route.deployment.visible]
+        offered = near or listed[:3]
         hint = f" Did you mean {', '.join(offered)}?" if offered else " No model is available."
-        shown = name if len(name) <= SHOWN else name[:SHOWN] + "…"
-        shown = "".join(c if c.isprintable() and c not in "<>&" else "?" for c in shown)
-        return ModelNotFound(f"The model `{shown}` does not exist.{hint}", param="model")
+        return ModelNotFound(f"The model `{_printable(name)}` does not exist.{hint}", param="model")
+
+
+def _printable(name: str) -> str:
+    shown = name if len(name) <= SHOWN else name[:SHOWN] + "…"
+    return "".join(c if c.isprintable() and c not in "<>&" else "?" for c in shown)
 
 
 EMPTY = Snapshot(MappingProxyType({}), pending=False)
@@ -102,62 +175,82 @@ EMPTY = Snapshot(MappingProxyType({}), pending=False)
 def build(entries: Iterable[Entry], created: int | None = None) -> Snapshot:
     """The snapshot for these entries. A name that is taken gets `_1`, `_2` and so on after it."""
     routes: dict[str, Route] = {}
+    by_number: dict[int, Route] = {}
     created = int(time.time()) if created is None else created
     pending = False
-    for entry in entries:
+    for place, entry in enumerate(entries):
         pending = pending or not entry.seen
-        if entry.link is None or entry.itself:
+        if entry.itself:
             continue
         for deployment in deployments(entry, created):
             name, number = deployment.name, 0
             while name in routes:
                 number += 1
                 name = f"{deployment.name}_{number}"
-            if number:
-                deployment = replace(deployment, name=name)
+            visible = entry.visible if isinstance(entry.visible, bool) else name in entry.visible
+            if number or not visible:
+                deployment = replace(deployment, name=name, visible=visible)
             routes[name] = route(deployment, entry.link, entry)
-    return Snapshot(MappingProxyType(routes), pending)
+            by_number.setdefault(place, routes[name])
+    return Snapshot(MappingProxyType(routes), pending, MappingProxyType(by_number))
 
 
-def route(deployment: Deployment, link: Link, entry: Entry) -> Route:
+def route(deployment: Deployment, link: Link | None, entry: Entry) -> Route:
     """A route, with what can be told beforehand of its requests."""
+    if link is None:
+        return Route(deployment, None, entry)
+    mismatch = entry.reason if entry.state == "mismatch" else ""
     rendered = renders(deployment, link.capabilities)
     plain = not rendered and deployment.tuning == UNTUNED and "stop" in link.capabilities.fields
-    return Route(deployment, link, entry, rendered, plain)
+    return Route(deployment, link, entry, mismatch, rendered, plain)
 
 
 def deployments(entry: Entry, created: int) -> list[Deployment]:
     """What an entry offers, as far as is known."""
     server = entry.link.server if entry.link else entry.server
-    owner = server.plugin or ""
     if entry.base_model is not None:
-        model = _upstream_model(entry, server)
+        model = upstream_model(entry.base_model, server, entry.models)
         found = next((m for m in entry.models if m.id == model), None)
-        context = found.max_context if found else None
-        return [
-            Deployment(
-                name=entry.base_model, server=server, model=model, base_model=entry.base_model,
-                max_context=context, kinds=found.kinds if found else None, owned_by=owner,
-                created=created,
-            )
-        ]  # fmt: skip
+        found = found or Model(id=model or entry.base_model)
+        name = entry.display_name or entry.base_model
+        return [_deployment(entry, server, found, name, created)]
+    if entry.link is None:
+        return []
     models = entry.models
     if not models and server.model is not None:
         models = [Model(id=server.model)]
     unique = {m.id: m for m in models}
-    return [
-        Deployment(
-            name=m.id, server=server, model=m.id, max_context=m.max_context,
-            kinds=m.kinds, owned_by=owner, created=created,
-        )
-        for m in unique.values()
-    ]  # fmt: skip
+    return [_deployment(entry, server, model, model.id, created) for model in unique.values()]
 
 
-def _upstream_model(entry: Entry, server: Server) -> str:
-    """h2oGPT's rule: the only model that the server has, else the one of the same name."""
+def _deployment(
+    entry: Entry, server: Server, model: Model, name: str, created: int
+) -> Deployment:  # fmt: skip
+    return Deployment(
+        name=name,
+        server=server,
+        model=model.id,
+        base_model=entry.base_model,
+        max_context=entry.tuning.max_seq_len or model.max_context,
+        kinds=model.kinds,
+        tuning=entry.tuning,
+        owned_by=server.plugin or "",
+        created=created,
+    )
+
+
+def upstream_model(base_model: str, server: Server, models: Iterable[Model]) -> str | None:
+    """The server's own name for a base model; None if it lists others, and not this one.
+
+    It is what the operator or the server string says, else the only model that the server lists
+    (h2oGPT's rule), else the one of the same name. A server that lists nothing is asked by that
+    name.
+    """
     if server.model is not None:
         return server.model
-    if len(entry.models) == 1:
-        return entry.models[0].id
-    return entry.base_model or ""
+    names = [model.id for model in models]
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        return base_model
+    return next((name for name in (base_model, base_model + LATEST) if name in names), None)

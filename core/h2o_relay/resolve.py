@@ -6,8 +6,10 @@ Kept apart from parsing so that parsing stays pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from .errors import BadServerString
 from .types import Server
@@ -25,7 +27,7 @@ def resolve(server: Server, base_model: str | None, env: Mapping[str, str]) -> S
         changes["key"] = _first(server.key_env, env)
     if server.url is None:
         changes["url"] = _first(server.url_env, env)
-    options = plugin_options(server.plugin, env)
+    options = {**_by_model(server, base_model), **plugin_options(server.plugin, env)}
     if options:
         changes["options"] = {**options, **server.options}
     if server.api == "text" and base_model is not None and _chats_only(server, base_model):
@@ -51,6 +53,13 @@ def plugin_options(plugin: str | None, env: Mapping[str, str]) -> dict[str, str]
         return {}
     start = f"H2O_{plugin.upper()}_"
     return {k[len(start) :].lower(): v for k, v in env.items() if k.startswith(start)}
+
+
+def _by_model(server: Server, base_model: str | None) -> Mapping[str, Any]:
+    for pattern, options in server.by_model:
+        if base_model is not None and re.search(pattern, base_model, re.IGNORECASE):
+            return options
+    return {}
 
 
 def _first(names: tuple[str, ...], env: Mapping[str, str]) -> str | None:

@@ -19,6 +19,7 @@ from .types import Server
 
 GAP = "    "  # h2oGPT's separator between a URL and its credentials
 LONGEST = 4096  # characters of a server string
+REFUSED = 200  # characters of one that a refusal shows
 FIELD = re.compile(r"(?:\[[^\]]*\]|[^:])*")
 LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 HOST = re.compile(rf"(?=.{{1,253}}$){LABEL}(?:\.{LABEL})*\.?$")
@@ -74,10 +75,11 @@ class Reader:
         maybe = [f for f in self.fields[self.secret_from :] if f != field or not f.is_number]
         secrets = {*self.secrets, *maybe}
         start = field.start if field else self._start_of_next()
-        before = mask(self.text[:start], (f for f in secrets if f.start < start))
+        before = mask(self.text[:start], (f for f in secrets if f.start < start), REFUSED)
         return BadServerString(
-            reason, shown=mask(self.text, secrets), column=len(before) + 1, example=self.example
-        )
+            reason, shown=mask(self.text, secrets, REFUSED), column=len(before) + 1,
+            example=self.example,
+        )  # fmt: skip
 
     def _start_of_next(self) -> int:
         left = self.fields[self.at :]
@@ -309,14 +311,16 @@ def _bare_url(reader: Reader, scheme: str) -> str:
     return reader._checked(scheme, Field(name, first.start), port, path)
 
 
-def mask(text: str, secrets: Iterable[Field]) -> str:
-    """The string with each secret field replaced, and cut and escaped for one line."""
+def mask(text: str, secrets: Iterable[Field], most: int = LONGEST) -> str:
+    """The string with each secret field replaced, escaped for one line and cut after `most`
+    characters. One that is not cut is read again as the same server, but for its secrets.
+    """
     for field in sorted(secrets, key=lambda f: -f.start):
         if field.given:
             text = text[: field.start] + "***" + text[field.start + len(field.text) :]
     text = re.sub(r"(^\s*\w+:|//)[^/\s]*@", r"\1***@", text)
-    shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[:200])
-    return shown + ("…" if len(text) > 200 else "")
+    shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[:most])
+    return shown + ("…" if len(text) > most else "")
 
 
 def check_text(text: str) -> None:
@@ -324,10 +328,10 @@ def check_text(text: str) -> None:
     if not text.strip():
         raise BadServerString("it is empty", shown=text[:20], column=1, example="vllm:host:8000")
     if len(text) > LONGEST:
-        shown = mask(text.split(":", 1)[0], ()) + (":***" if ":" in text else "")
+        shown = mask(text.split(":", 1)[0], (), REFUSED) + (":***" if ":" in text else "")
         raise BadServerString(f"it is longer than {LONGEST} characters", shown=shown)
     bad = next((i for i, c in enumerate(text) if not c.isprintable()), None)
     if bad is not None:
         reason = "it contains a character that cannot be printed"
-        shown = mask(text.split(":", 1)[0][:bad], ()) + ":***"
+        shown = mask(text.split(":", 1)[0][:bad], (), REFUSED) + ":***"
         raise BadServerString(reason, shown=shown, column=bad + 1)

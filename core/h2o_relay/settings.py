@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import platformdirs
 
@@ -47,11 +47,45 @@ class Settings:
     base_model: str | None = setting(
         None, "The public name for the model of the one server that is given."
     )
+    model_lock: str | None = setting(
+        None, "The models that are served, as h2oGPT's list of entries: a Python literal or JSON, "
+        "or @FILE for one of these or YAML.", env=("model_lock",), secret=True,
+    )  # fmt: skip
+    visible_models: str | None = setting(
+        None, "The models that are listed, by name or number, as a list; the others can be asked "
+        "for all the same.",
+    )  # fmt: skip
+    prompt_type: str | None = setting(
+        None, "How a conversation becomes a text for servers that only complete texts: the name "
+        "of one of h2oGPT's prompt types (h2o prompt list).",
+    )  # fmt: skip
+    prompt_dict: str | None = setting(
+        None, "The markers of the prompt type custom, as a Python literal or JSON."
+    )
+    chat_template: str | None = setting(
+        None, "The same by a Jinja chat template: a file, or its text."
+    )
+    system_prompt: str | None = setting(None, "System prompt of conversations that bring none.")
+    max_seq_len: int | None = setting(
+        None, "Context of the model, in place of what its server says.", unit="tokens", low=1
+    )
+    max_new_tokens: int | None = setting(
+        None, "Length of an answer whose request names none.", unit="tokens", low=1
+    )
+    max_max_new_tokens: int | None = setting(
+        None, "Length that no answer exceeds, whatever its request names.", unit="tokens", low=1
+    )
+    concurrency_count: int | None = setting(
+        None, "Requests that each server works on at the same time; others wait.",
+        env=("CONCURRENCY_COUNT",), low=1,
+    )  # fmt: skip
     default_server: str = setting(
         "llama_cpp", "What is served when no server is given: the embedded model.", secret=True
     )
     host: str = setting("127.0.0.1", "Address to listen on, for the API and the chat UI.")
-    port: int = setting(7860, "Port of the chat UI.", low=0, high=65535)
+    port: int = setting(
+        7860, "Port of the chat UI.", env=("GRADIO_SERVER_PORT",), low=0, high=65535
+    )
     openai_port: int = setting(
         5001 if sys.platform == "darwin" else 5000,
         "Port of the OpenAI-compatible API.", env=("H2OGPT_OPENAI_PORT",), low=0, high=65535,
@@ -131,7 +165,8 @@ def about(name: str) -> Field[Any]:
 def kind(name: str) -> type:
     """bool, int, float or str: what a setting holds when it is set."""
     hint = get_type_hints(Settings)[name]
-    return next((t for t in (bool, int, float) if hint is t), str)
+    kinds = (hint, *get_args(hint))
+    return next((t for t in (bool, int, float) if t in kinds), str)
 
 
 def env_names(name: str) -> tuple[str, ...]:

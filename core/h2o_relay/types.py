@@ -81,6 +81,9 @@ class Server:
     """The product, where one plugin serves several and this is not the plugin's own: `groq`."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The plugin's own fields."""
+    by_model: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    """Options for base models that a regular expression finds something in, ignoring case: the
+    first that fits. Those of the environment and of the string win over them."""
     shown: str = ""
     """The server string with its secrets masked, for people and logs."""
 

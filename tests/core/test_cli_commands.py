@@ -153,9 +153,9 @@ def test_help_shows_every_setting_with_default_and_variable() -> None:
     for item in fields(Settings):
         assert f"--{item.name.replace('_', '-')}" in text
         assert f"H2O_{item.name.upper()}" in text
-    for heading in ("Servers:", "Network:", "Timeouts:", "Limits:", "Other:"):
+    for heading in ("Servers:", "Prompts:", "Network:", "Timeouts:", "Limits:", "Other:"):
         assert heading in text
-    assert "[default: 7860; env: H2O_PORT]" in text
+    assert "[default: 7860; env: H2O_PORT, GRADIO_SERVER_PORT]" in text
 
 
 def test_alone_it_shows_its_help(call: H2O) -> None:
@@ -187,13 +187,13 @@ def test_run_hands_everything_over(call: H2O, served: list[Any]) -> None:
     [(settings, servers)] = served
     assert (settings.openai_port, settings.ui, settings.allow_open) == (5999, False, False)
     assert settings.idle_timeout == 7
-    assert [(server.model, name) for server, name in servers] == [("a", None), ("b", None)]
+    assert [(spec.server.model, spec.base_model) for spec in servers] == [("a", None), ("b", None)]
 
 
 def test_h2ogpts_way_of_naming_a_server(call: H2O, served: list[Any]) -> None:
     assert call("run", "--inference_server=echo:x", "--base_model=llama")[0] == 0
-    [(_, [(server, name)])] = served
-    assert (server.model, name) == ("x", "llama")
+    [(_, [spec])] = served
+    assert (spec.server.model, spec.base_model) == ("x", "llama")
 
 
 def test_without_a_server_the_default_one_is_run(
@@ -201,7 +201,7 @@ def test_without_a_server_the_default_one_is_run(
 ) -> None:
     monkeypatch.setenv("H2O_DEFAULT_SERVER", "echo:mine")
     assert call("run", "--inference_server=None", "--base_model=None")[0] == 0
-    assert served[0][1][0][0].model == "mine"
+    assert served[0][1][0].server.model == "mine"
 
 
 def test_serve_is_run_without_a_ui(call: H2O, served: list[Any]) -> None:
@@ -273,19 +273,23 @@ def test_parse_only_tells_everything_but_the_secrets(
     call: H2O, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-env")
-    words = ("vllm_chat:h:5000:/v1:sk-SECRET", "openai_chat", "http://u:sk-SECRET@h/x")
+    words = ("vllm_chat:h:5000:/v1:sk-SECRET", "openai_chat", "http://u:sk-SECRET@h/x",
+             "http://h    Bearer    sk-SECRET")  # fmt: skip
     code, out, _ = call("check", "--parse-only", "--json", *words)
-    vllm, openai, bare = json.loads(out)
+    vllm, openai, bare, tgi = json.loads(out)
     assert code == 0
     assert "sk-" not in out
     assert vllm == {
         "server": "vllm_chat:h:5000:/v1:***", "backend": "vllm", "api": "chat",
-        "base_url": "http://h:5000/v1", "host": "h", "port": 5000, "path": "/v1",
+        "base_url": "http://h:5000/v1", "scheme": "http", "host": "h", "port": 5000, "path": "/v1",
         "has_key": True, "user": None, "headers": [], "deployment": None, "api_version": None,
-        "endpoint": None, "region": None, "model": None,
+        "endpoint": None, "region": None, "model": None, "base_model": None, "display_name": None,
     }  # fmt: skip
     assert (openai["backend"], openai["has_key"]) == ("openai", True)
-    assert (bare["backend"], bare["user"], bare["host"], bare["path"]) == (None, "u", "h", "/x")
+    assert (openai["scheme"], openai["base_url"]) == (None, None)
+    assert bare["backend"] == "probe:gradio_remote,tgi"
+    assert (bare["user"], bare["host"], bare["path"], bare["headers"]) == ("u", "h", "/x", [])
+    assert (tgi["backend"], tgi["user"], tgi["headers"]) == ("tgi", "Bearer", ["authorization"])
 
 
 def test_the_base_model_decides_on_the_api(call: H2O) -> None:

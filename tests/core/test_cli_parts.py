@@ -13,7 +13,7 @@ from h2o_relay.commands.conversation import Conversation, Turn
 from h2o_relay.commands.failures import Failure, Mistake, explain
 from h2o_relay.commands.fetching import Shown
 from h2o_relay.commands.markdown_blocks import last_break
-from h2o_relay.commands.options import group_of, note_of
+from h2o_relay.commands.option_help import group_of, note_of
 from h2o_relay.commands.printable import one_line, printable
 from h2o_relay.commands.servers import address, is_free, is_own
 from h2o_relay.errors import BadServerString, RateLimited, UpstreamUnreachable, error_tree
@@ -171,7 +171,7 @@ def test_help_knows_where_a_setting_belongs() -> None:
     assert groups == {
         "base_model": "Servers", "openai_port": "Network", "idle_timeout": "Timeouts"
     }  # fmt: skip
-    assert group_of("max_body") == "Limits"
+    assert (group_of("max_body"), group_of("max_seq_len")) == ("Limits", "Prompts")
     assert note_of("max_body") == "default: 16MB; env: H2O_MAX_BODY"
     assert note_of("request_timeout") == "default: 60; env: H2O_REQUEST_TIMEOUT, REQUEST_TIMEOUT"
 

@@ -134,7 +134,6 @@ class TestNames:
         [
             (["theirs"], "theirs", ""),
             (["mine", "theirs"], "mine", ""),
-            (["x", "y"], "mine", "the server does not list mine, but x, y"),
             ([], "mine", ""),
         ],
     )
@@ -147,6 +146,16 @@ class TestNames:
             await read(kernel, model="mine")
             assert asked(upstreams[0])[0].json()["model"] == upstream_name
             assert (await fail(kernel, model="theirs")).status == 404
+
+    async def test_a_base_model_that_its_server_does_not_list(self) -> None:
+        async with running(Backend("x", "y"), base_models=("mine",)) as (kernel, upstreams):
+            [status] = kernel.status()
+            reason = "the server does not list mine, but x, y"
+            assert (status.state, status.reason) == ("mismatch", reason)
+            assert kernel.find("mine").base_model == "mine", "it stays listed"
+            error = await fail(kernel, model="mine")
+            assert (type(error), reason in error.message) == (ModelNotFound, True)
+            assert not asked(upstreams[0])
 
     async def test_a_model_that_nobody_has(self) -> None:
         async with running(Backend("llama-3.1-8b", "mistral")) as (kernel, _):

@@ -11,7 +11,6 @@ from h2o_relay import links
 from h2o_relay.errors import RelayError, UpstreamDisconnected, UpstreamUnavailable
 from h2o_relay.http import HttpClient, Limits, Response
 from h2o_relay.links import Link
-from h2o_relay.settings import Settings
 from h2o_relay.testing.scripts import json
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import ScriptedUpstream, until
@@ -55,7 +54,7 @@ class Opening:
     @property
     def connect(self) -> Connect:
         @contextlib.asynccontextmanager
-        async def connect(server: Server) -> AsyncIterator[Any]:
+        async def connect(server: Server, http: HttpClient) -> AsyncIterator[Any]:
             self.entered.append(asyncio.current_task())
             if len(self.entered) <= self.failures:
                 raise self.error
@@ -121,13 +120,14 @@ class Signing(HttpClient):
         return await super().open(method, url, {**headers, "x-n": str(self.count)}, body, limits)
 
 
-async def test_a_client_of_the_plugins_own_is_lent_the_kernels_connections(
+async def test_a_client_of_the_plugins_own_shares_the_kernels_connections(
     http: HttpClient,
 ) -> None:
     async with ScriptedUpstream(json({})) as upstream:
-        link = opened(http, Opening(Signing(Settings())).connect)
-        client = await link.wait_open(1)
-        assert client.settings is http.settings
+        client = Signing(http.settings)
+        client.share(http)
+        link = opened(http, Opening(client).connect)
+        assert await link.wait_open(1) is client
         for getting in (client, http, client):
             await getting.get(f"{upstream.url}/path")
         assert [request.headers.get("x-n") for request in upstream.requests] == ["1", None, "2"]
@@ -207,7 +207,7 @@ async def test_leases_keep_it_open_for_so_long_only(http: HttpClient) -> None:
 @pytest.mark.parametrize("stage", ["opening", "failing", "open"])
 async def test_retiring_at_any_time(http: HttpClient, stage: str) -> None:
     @contextlib.asynccontextmanager
-    async def connect(server: Server) -> AsyncIterator[Any]:
+    async def connect(server: Server, http: HttpClient) -> AsyncIterator[Any]:
         if stage == "failing":
             raise UpstreamDisconnected("no")
         if stage == "opening":
@@ -227,7 +227,7 @@ async def test_a_plugin_that_closes_badly(http: HttpClient, how: str) -> None:
     entered = 0
 
     @contextlib.asynccontextmanager
-    async def connect(server: Server) -> AsyncIterator[Any]:
+    async def connect(server: Server, http: HttpClient) -> AsyncIterator[Any]:
         nonlocal entered
         entered += 1
         try:

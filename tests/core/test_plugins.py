@@ -14,6 +14,7 @@ from h2o_relay import hookspecs
 from h2o_relay.chunks import Chunk, Completion
 from h2o_relay.errors import BadServerString, PluginError
 from h2o_relay.hookspecs import hookimpl
+from h2o_relay.http import HttpClient
 from h2o_relay.plugins import Plugins
 from h2o_relay.types import Call, Capabilities, Deployment, Load, Request, Server, Target
 
@@ -210,7 +211,7 @@ class TestBinding:
 
     def test_a_context_manager_is_a_plain_function(self) -> None:
         @asynccontextmanager
-        async def connect(server: Server) -> AsyncIterator[Any]:
+        async def connect(server: Server, http: HttpClient) -> AsyncIterator[Any]:
             yield None
 
         assert plain.plugin(connect=connect).connect is connect

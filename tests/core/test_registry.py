@@ -95,7 +95,7 @@ async def test_finding() -> None:
         EMPTY.find(None)
 
 
-@pytest.mark.parametrize("name", [5, True, ["a"], {"a": 1}, b"a"])
+@pytest.mark.parametrize("name", [5.0, True, ["a"], {"a": 1}, b"a"])
 async def test_a_name_that_is_no_text(name: object) -> None:
     with pytest.raises(InvalidRequest, match="must be a string") as caught:
         build([entry("a")]).find(name)  # type: ignore[arg-type]

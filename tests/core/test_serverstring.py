@@ -138,7 +138,9 @@ class TestRefusing:
     def test_a_hint_for_what_was_meant(self) -> None:
         assert "did you mean 'vllm'?" in str(refusal("vlm:h:80"))
         assert "needs http:// in front" in str(refusal("192.168.1.46:6112"))
-        assert "Known: http, https, openai, openai_chat, vllm, vllm_chat" in str(refusal("x:y"))
+        assert "Known: groq, http, https, openai, openai_chat, vllm, vllm_chat" in str(
+            refusal("x:y")
+        )
         assert refusal("vllm:").example
 
     def test_a_long_string_is_cut(self) -> None:
@@ -276,4 +278,5 @@ class TestReader:
         assert mask("a:b:c", [Field("b", 2)]) == "a:***:c"
         assert mask("a:\x1b[31m\u202e", ()) == "a:\\x1b[31m\\x202e"
         assert mask("http://u:p@h", ()) == "http://***@h"
-        assert mask("x" * 300, ()) == "x" * 200 + "\u2026"
+        assert mask("x" * 300, (), 200) == "x" * 200 + "\u2026"
+        assert mask("x" * 4096, ()) == "x" * 4096

@@ -115,10 +115,14 @@ def test_an_unknown_setting() -> None:
 def test_no_key_in_the_repr() -> None:
     given = {
         name: f"http://SECRET@{name}" for name in NAMES
-        if about(name).default in (None, "llama_cpp") and name != "load_plugins"
+        if about(name).default in (None, "llama_cpp") and kind(name) is str
     }  # fmt: skip
-    assert {"api_key", "inference_server", "http_proxy", "default_server"} <= set(given)
-    shown = repr(load({k: v for k, v in given.items() if k not in ("base_model", "ca_file")}, {}))
+    assert {"api_key", "inference_server", "model_lock", "http_proxy", "default_server"} <= set(
+        given
+    )
+    public = {"base_model", "ca_file", "load_plugins", "visible_models", "system_prompt"}
+    public |= {"prompt_type", "prompt_dict", "chat_template"}
+    shown = repr(load({k: v for k, v in given.items() if k not in public}, {}))
     assert "SECRET" not in shown
 
 

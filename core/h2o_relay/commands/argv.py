@@ -57,6 +57,28 @@ def normalise(
     return [word for word, _ in words]
 
 
+def repeated(words: Iterable[str], valued: Container[str]) -> list[str]:
+    """The options with a value that are given more than once, and with different ones.
+
+    `words` are normalised; of such options the last one counts, as in h2oGPT.
+    """
+    waiting = deque(words)
+    given: dict[str, str] = {}
+    twice: dict[str, None] = {}
+    while waiting:
+        word = waiting.popleft()
+        if word == "--":
+            break
+        name, equals, value = word.partition("=")
+        if name not in valued:
+            continue
+        if not equals and waiting:
+            value = waiting.popleft()
+        if given.setdefault(name, value) != value:
+            twice[name] = None
+    return list(twice)
+
+
 def _split(token: str) -> tuple[str, str, str]:
     """`--a_b=c` as `--a-b`, `=`, `c`; anything that is no long option stays in one piece."""
     if not token.startswith("--"):

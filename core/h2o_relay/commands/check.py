@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,13 +13,20 @@ from .failures import FAILED, USAGE, Mistake, explain, tell
 from .logs import log_if_asked
 from .loops import run_async
 from .options import RelayCommand, chosen_level, setting_options, settings_of, switch
-from .servers import describe, given_servers, read_server, resolved, server_arguments
+from .servers import (
+    configured_servers,
+    describe,
+    read_specs,
+    resolved,
+    server_arguments,
+    servers_of,
+)
 
 if TYPE_CHECKING:
     from ..errors import BadServerString
     from ..plugins import Plugins
     from ..registry import ServerStatus
-    from ..types import Server
+    from ..spec import ServerSpec
 
 
 @click.command(cls=RelayCommand, short_help="Are servers there, and what do they serve?")
@@ -35,18 +43,23 @@ def check(servers: tuple[str, ...], **flags: Any) -> int:
     h2o check vllm:192.168.1.46:8000
     h2o check http://192.168.1.46:6112             find out what it is
     h2o check openai_chat --base-model gpt-4o --parse-only --json
+    h2o check --model-lock @models.yaml
     """
     from ..plugins import Plugins
 
     settings = settings_of(flags)
     log_if_asked(chosen_level(flags))
-    texts = given_servers(servers, settings) or (settings.default_server,)
+    specs = configured_servers(servers, settings)
+    specs = specs or configured_servers((settings.default_server,), settings)
     plugins = Plugins.discover(settings.load_plugins)
-    read, refused = _read(plugins, texts, settings)
+    read, refused = _read(plugins, specs, settings)
     for error in refused:
         tell(explain(error))
     if flags.get("parse_only"):
-        rows = [describe(server) for server in read]
+        rows = [
+            _named(spec) | describe(server)
+            for spec, server in zip(read, servers_of(read), strict=True)
+        ]
     else:
         rows = run_async(_look(plugins, read, settings))
     rows += [_refused(error) for error in refused]
@@ -57,42 +70,52 @@ def check(servers: tuple[str, ...], **flags: Any) -> int:
 
 
 def _read(
-    plugins: Plugins, texts: Sequence[str], settings: Settings
-) -> tuple[list[Server], list[BadServerString | Mistake]]:
-    """The servers that can be read, and the refusals of the others."""
+    plugins: Plugins, specs: Sequence[ServerSpec], settings: Settings
+) -> tuple[list[ServerSpec], list[BadServerString | Mistake]]:
+    """The servers that can be read and opened, and the refusals of the others."""
     from ..errors import BadServerString
 
-    read: list[Server] = []
+    read: list[ServerSpec] = []
     refused: list[BadServerString | Mistake] = []
-    for text in texts:
+    for given in specs:
         try:
-            read.append(resolved(read_server(plugins, text), settings))
+            [spec] = read_specs(plugins, [given])
+            [server] = servers_of([spec])
+            read.append(replace(spec, server=resolved(server, settings, spec.base_model)))
         except (BadServerString, Mistake) as error:
             refused.append(error)
     return read, refused
 
 
 async def _look(
-    plugins: Plugins, servers: Sequence[Server], settings: Settings
+    plugins: Plugins, specs: Sequence[ServerSpec], settings: Settings
 ) -> list[dict[str, Any]]:
     """Open the servers through a kernel and describe what was found."""
     from ..kernel import Kernel
     from .fetching import fetch_all
-    from .session import named, waiting
+    from .session import waiting
 
-    if not servers:
+    if not specs:
         return []
-    await fetch_all(plugins, servers, settings)
-    async with Kernel(settings, named(servers, settings), plugins) as kernel:
+    await fetch_all(plugins, servers_of(specs), settings)
+    async with Kernel(settings, specs, plugins) as kernel:
         with waiting("opening the servers"):
             await kernel.settled(settings.first_byte_timeout)
-        return [_found(status) for status in kernel.status()]
+        found = kernel.status()
+    return [_named(spec) | _found(status) for spec, status in zip(specs, found, strict=True)]
+
+
+def _named(spec: ServerSpec) -> dict[str, Any]:
+    """What the operator calls a server's model, if anything."""
+    return {"base_model": spec.base_model, "display_name": spec.display_name}
 
 
 def _found(status: ServerStatus) -> dict[str, Any]:
     models = [{"id": model.id, "max_context": model.max_context} for model in status.models]
+    unknown = {"backend": None} if status.server.plugin is None else {}
     return {
         **describe(status.server),
+        **unknown,
         "state": status.state,
         "reason": status.reason or None,
         "models": models,

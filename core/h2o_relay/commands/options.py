@@ -13,13 +13,10 @@ from click.shell_completion import CompletionItem
 
 from .. import settings as table
 from ..settings import SettingError, Settings
-from .argv import BadSwitch, normalise
+from .argv import BadSwitch, normalise, repeated
+from .option_help import GROUPS, group_of, metavar_of, note_of
+from .printable import one_line
 
-GROUPS = ("Servers", "Network", "Timeouts", "Limits", "Other")
-SERVERS = frozenset({"inference_server", "base_model", "default_server", "load_plugins"})
-NETWORK = frozenset(
-    {"host", "ui", "api_key", "allow_open", "http_proxy", "https_proxy", "no_proxy", "ca_file"}
-)
 LISTENING = frozenset(
     {
         "host",
@@ -33,7 +30,7 @@ LISTENING = frozenset(
     }
 )
 """Settings that only matter to a relay that listens."""
-COMMON = frozenset({"inference_server", "base_model", "api_key", "openai_port"})
+COMMON = frozenset({"inference_server", "base_model", "model_lock", "api_key", "openai_port"})
 """Settings that the help of every command shows; the others are accepted silently."""
 
 
@@ -61,7 +58,32 @@ class RelayCommand(click.Command):
     """A command that accepts h2oGPT's spelling of options and groups them in its help."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, readable(self, ctx, args))
+        params = self.get_params(ctx)
+        if any(param.name == "model_lock" for param in params):
+            args = self._of_h2ogpt(ctx, args)
+        args = readable(self, ctx, args)
+        single = [p for p in params if isinstance(p, RelayOption) and not (p.is_flag or p.multiple)]
+        for name in repeated(args, {name for param in single for name in param.opts}):
+            if not ctx.resilient_parsing:
+                note(f"{name} is given more than once; the last one counts")
+        return super().parse_args(ctx, args)
+
+    def _of_h2ogpt(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take out the flags that only h2oGPT has, and say what became of them."""
+        from . import h2ogpt_flags, lock_flag
+
+        own = {name for param in self.get_params(ctx) for name in param.opts}
+        kept, lines = h2ogpt_flags.without(args, own)
+        if ctx.resilient_parsing:
+            return kept
+        if lock_flag.words_of(kept):
+            lock_flag.refuse_pieces(kept)
+        if any(param.name in LISTENING for param in self.get_params(ctx)):
+            settings = {item.name for item in fields(Settings)}
+            lines += h2ogpt_flags.of_environment(table.environment(), settings)
+        for line in lines:
+            note(line)
+        return kept
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows: dict[str, list[tuple[str, str]]] = {}
@@ -145,50 +167,6 @@ def setting_option(name: str, *, hidden: bool = False) -> Callable[[Any], Any]:
     return click.option(flag, name, metavar=metavar_of(name), **about)
 
 
-def group_of(name: str) -> str:
-    """The heading under which help shows a setting."""
-    item = table.about(name)
-    if name in SERVERS:
-        return "Servers"
-    if name in NETWORK or name.endswith("port"):
-        return "Network"
-    if item.metadata["unit"] == "seconds":
-        return "Timeouts"
-    return "Limits" if name.startswith("max_") else "Other"
-
-
-def metavar_of(name: str) -> str:
-    """What stands for a setting's value in help: its choices, its unit, or its kind."""
-    item = table.about(name)
-    if item.metadata["choices"]:
-        return "|".join(item.metadata["choices"])
-    if item.metadata["unit"]:
-        return str(item.metadata["unit"]).upper()
-    for ending in ("port", "file", "host", "key", "server"):
-        if name.endswith(ending):
-            return ending.upper()
-    return "NUMBER" if table.kind(name) in (int, float) else "TEXT"
-
-
-def note_of(name: str) -> str:
-    """A setting's default and its environment variables, for help."""
-    item = table.about(name)
-    value = table.default(name)
-    default = [] if value in (None, "") else [f"default: {shown(value, item.metadata['unit'])}"]
-    variables = [table.env_names(name)[0], *item.metadata["env"]]
-    env = ", ".join(variable for variable in variables if variable.isupper())
-    return "; ".join([*default, f"env: {env}"])
-
-
-def shown(value: Any, unit: str = "") -> str:
-    """A value as help writes it: `on`, `5000`, `16MB`."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if unit == "bytes" and value % 2**20 == 0:
-        return f"{value // 2**20}MB"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def settings_of(flags: Mapping[str, Any], **fixed: Any) -> Settings:
     """Settings from a command's parameters, those of the `h2o` group and the environment.
 
@@ -200,9 +178,25 @@ def settings_of(flags: Mapping[str, Any], **fixed: Any) -> Settings:
     for name in names & set(chosen):
         if not table.about(name).repr and isinstance(chosen[name], str):
             chosen[name] = secret(name, chosen[name])
-    settings = table.load(chosen)
+    settings = table.load(chosen, _one_source(chosen))
     _check_proxies(settings, chosen)
     return settings
+
+
+def _one_source(chosen: Mapping[str, Any]) -> dict[str, str]:
+    """The environment without what the command line says in another way: a lock and servers
+    exclude each other, and what was typed is what is meant.
+    """
+    context = click.get_current_context(silent=True)
+    servers = context.params.get("servers") if context else None
+    one = ("inference_server", "base_model")
+    names: tuple[str, ...] = ()
+    if chosen.get("model_lock") is not None:
+        names = one
+    elif servers or any(chosen.get(name) is not None for name in one):
+        names = ("model_lock",)
+    left_out = {variable for name in names for variable in table.env_names(name)}
+    return {name: text for name, text in table.environment().items() if name not in left_out}
 
 
 def chosen_level(flags: Mapping[str, Any]) -> str | None:
@@ -258,6 +252,11 @@ def _check_proxies(settings: Settings, flags: Mapping[str, Any]) -> None:
             variables = [variable for variable in table.env_names(name) if env.get(variable)]
             where = f"--{name.replace('_', '-')}" if flags.get(name) else variables[0]
             raise SettingError(f"{where}: not the URL of a proxy, like http://proxy.example:3128")
+
+
+def note(text: str) -> None:
+    """One line on stderr that asks for nothing."""
+    click.echo(click.style("h2o: note: ", fg="cyan") + one_line(text), err=True)
 
 
 def warn(text: str) -> None:

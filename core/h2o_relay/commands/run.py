@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..settings import Settings
+from ..settings import Settings, default
 from .failures import Failure, Mistake
 from .logs import log_to_stderr
 from .loops import run_async
-from .options import RelayCommand, setting_options, settings_of, warn
+from .options import RelayCommand, note, setting_options, settings_of, warn
 from .servers import (
-    given_servers,
-    read_servers,
+    configured_servers,
+    read_specs,
     refuse_own_address,
     server_arguments,
+    servers_of,
     try_listening,
 )
 
 if TYPE_CHECKING:
-    from ..types import Server
+    from ..spec import ServerSpec
 
 FRONTENDS = "h2o_relay.frontends"
-Serve = Callable[[Settings, list[tuple["Server", str | None]]], int | None]
+Serve = Callable[[Settings, list["ServerSpec"]], int | None]
 
 
 @click.command(cls=RelayCommand, short_help="Serve the chat UI and the API.")
@@ -68,31 +70,57 @@ def start(texts: Sequence[str], settings: Settings, flags: Mapping[str, Any]) ->
     from ..plugins import Plugins
     from .fetching import fetch_all
 
-    given = given_servers(texts, settings)
+    specs = configured_servers(texts, settings)
+    specs = specs or configured_servers((settings.default_server,), settings)
     plugins = Plugins.discover(settings.load_plugins)
-    servers = read_servers(plugins, given or (settings.default_server,))
+    read = read_specs(plugins, specs)
+    servers = servers_of(read)
     refuse_foreign_host(settings.host)
     refuse_open(settings)
+    settings = two_ports(settings)
     refuse_own_address(servers, settings)
-    warn_of_keys(servers, given, [*texts, flags.get("inference_server")], flags.get("api_key"))
-    if settings.base_model and not given:
-        warn(f"the default server's model is served under the name {settings.base_model}")
+    warn_of_keys(read, specs, [*texts, flags.get("inference_server")], flags)
     log_to_stderr(settings.log_level)
     serve = frontend("proxy")
     run_async(fetch_all(plugins, servers, settings))
-    return serve(settings, [(server, settings.base_model) for server in servers]) or 0
+    return serve(settings, read) or 0
 
 
 def warn_of_keys(
-    servers: Sequence[Server], given: Sequence[str], typed: Sequence[str | None], key: str | None
+    read: Sequence[ServerSpec],
+    given: Sequence[ServerSpec],
+    typed: Sequence[str | None],
+    flags: Mapping[str, Any],
 ) -> None:
     """Say that `ps` shows the keys that stand on the command line of a process that stays."""
     seen = "other users of this machine can see it"
+    key, lock = flags.get("api_key"), flags.get("model_lock")
     if key and key != "-" and not key.startswith(("env:", "file:")):
         warn(f"--api-key holds the key and {seen}; use --api-key=env:NAME or file:PATH")
-    for server, text in zip(servers, given, strict=False):
-        if text in typed and "***" in server.shown:
-            warn(f"{server.shown} holds a key and {seen}; H2O_INFERENCE_SERVER can hold it")
+    masked = [server.shown for server in servers_of(read)]
+    for shown, spec in zip(masked, given, strict=True):
+        if spec.server in typed and "***" in shown:
+            warn(f"{shown} holds a key and {seen}; H2O_INFERENCE_SERVER can hold it")
+    keys = any(spec.key for spec in given) or any("***" in shown for shown in masked)
+    if lock and not lock.startswith("@") and keys:
+        warn(f"--model-lock holds a key and {seen}; use --model-lock=@FILE or H2O_MODEL_LOCK")
+
+
+def two_ports(settings: Settings) -> Settings:
+    """The settings with ports of their own for the API and the chat UI.
+
+    h2oGPT's GRADIO_SERVER_PORT=5000 takes the port that is the API's by default. Raises Mistake
+    where both were asked for.
+    """
+    if not settings.ui or settings.port != settings.openai_port or not settings.port:
+        return settings
+    if settings.openai_port != default("openai_port"):
+        raise Mistake(
+            f"--port and --openai-port are both {settings.port}",
+            "the chat UI and the API need a port each",
+        )
+    note(f"the chat UI has port {settings.port}, so that the API is on {settings.port + 1}")
+    return replace(settings, openai_port=settings.port + 1)
 
 
 def refuse_open(settings: Settings) -> None:

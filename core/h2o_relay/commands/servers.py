@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,12 +14,16 @@ from click.shell_completion import CompletionItem
 from .. import settings as table
 from ..settings import Settings
 from .failures import Mistake
+from .options import note
 
 if TYPE_CHECKING:
     from ..plugins import Plugins
+    from ..spec import ServerSpec
     from ..types import Server
 
 ANYWHERE = frozenset({"0.0.0.0", "::"})
+PROBES = "probe:gradio_remote,tgi"
+"""What a bare URL may be, as h2oGPT tells it; whose it is, every plugin is asked on opening."""
 
 
 def complete_server(ctx: click.Context, param: click.Parameter, word: str) -> list[CompletionItem]:
@@ -34,27 +39,51 @@ server_arguments = click.argument(
 )
 
 
+def configured_servers(texts: Sequence[str], settings: Settings) -> tuple[ServerSpec, ...]:
+    """The servers that a command's words and settings name, a lock's entries among them.
+
+    Says what in them means nothing here. Raises Mistake.
+    """
+    from ..lock import LockError, configured
+
+    try:
+        found = configured(settings, texts)
+    except LockError as error:
+        raise Mistake(str(error), error.hint) from None
+    for line in found.notes:
+        note(line)
+    return found.specs
+
+
 def given_servers(texts: Sequence[str], settings: Settings) -> tuple[str, ...]:
-    """The server strings of a command: its arguments, and the `inference_server` setting.
+    """The server strings of a command that are no lock's: its words, and `inference_server`.
 
     Raises Mistake where `base_model` would name the models of several servers.
     """
     extra = settings.inference_server
-    given = (*texts, extra) if extra and extra not in texts else tuple(texts)
-    if settings.base_model and len(given) > 1:
-        raise Mistake(
-            f"--base-model is the name of one server's model, and {len(given)} servers are given",
-            "give one server, or leave --base-model out: the models keep their own names",
-        )
-    return given
+    if not texts and not extra:
+        return ()
+    specs = configured_servers(texts, settings)
+    return tuple(spec.server for spec in specs if isinstance(spec.server, str))
 
 
-def read_servers(plugins: Plugins, texts: Iterable[str]) -> list[Server]:
-    """Parsed server strings. Raises BadServerString, and Mistake for a plugin that is broken."""
-    return [read_server(plugins, text) for text in texts]
+def read_specs(plugins: Plugins, specs: Iterable[ServerSpec]) -> list[ServerSpec]:
+    """The same with their servers parsed.
+
+    Raises BadServerString, and Mistake for a plugin that is broken.
+    """
+    return [spec.parsed(partial(read_server, plugins)) for spec in specs]
+
+
+def servers_of(specs: Iterable[ServerSpec]) -> list[Server]:
+    """The servers of specs that have been read."""
+    from ..types import Server
+
+    return [spec.server for spec in specs if isinstance(spec.server, Server)]
 
 
 def read_server(plugins: Plugins, text: str) -> Server:
+    """Raises BadServerString, and Mistake for a plugin that is broken."""
     from ..errors import PluginError
 
     try:
@@ -63,11 +92,11 @@ def read_server(plugins: Plugins, text: str) -> Server:
         raise Mistake(error.message, "see: h2o plugin list") from error
 
 
-def resolved(server: Server, settings: Settings) -> Server:
+def resolved(server: Server, settings: Settings, base_model: str | None = None) -> Server:
     """The server with what the environment adds to it."""
     from ..resolve import resolve
 
-    return resolve(server, settings.base_model, table.environment())
+    return resolve(server, base_model or settings.base_model, table.environment())
 
 
 def refuse_own_address(servers: Iterable[Server], settings: Settings) -> None:
@@ -140,9 +169,10 @@ def describe(server: Server) -> dict[str, Any]:
     options = server.options
     return {
         "server": server.shown,
-        "backend": server.plugin,
+        "backend": backend(server),
         "api": server.api,
         "base_url": server.url,
+        "scheme": parts.scheme or None,
         "host": parts.hostname,
         "port": parts.port,
         "path": parts.path if server.url else None,
@@ -155,6 +185,15 @@ def describe(server: Server) -> dict[str, Any]:
         "region": options.get("region"),
         "model": server.model,
     }
+
+
+def backend(server: Server) -> str:
+    """The product, or for a bare URL what it may turn out to be: h2oGPT's form with credentials
+    after four spaces is for TGI.
+    """
+    if server.plugin is not None:
+        return server.vendor or server.plugin
+    return "tgi" if "authorization" in server.headers else PROBES
 
 
 def has_key(server: Server) -> bool:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from ..settings import Settings
 from .failures import Failure
 from .fetching import fetch_all
-from .servers import given_servers, read_server, read_servers, with_key
+from .servers import configured_servers, read_server, read_specs, servers_of, with_key
 from .tables import console
 
 if TYPE_CHECKING:
     from ..kernel import Kernel
     from ..plugins import Plugins
-    from ..types import Server
+    from ..spec import ServerSpec
 
 RELAY_PREFIX = "vllm_chat"  # how a relay is addressed as a server: as one more OpenAI-like server
 PROBE_TIMEOUT = 2.0  # seconds for a relay on this machine to say that it is there
@@ -34,28 +34,27 @@ async def opened(texts: Sequence[str], settings: Settings) -> AsyncIterator[Kern
     from ..plugins import Plugins
 
     plugins = Plugins.discover(settings.load_plugins)
-    servers = await meant(plugins, texts, settings)
-    await fetch_all(plugins, servers, settings)
-    async with Kernel(settings, named(servers, settings), plugins) as kernel:
+    specs = await meant(plugins, texts, settings)
+    await fetch_all(plugins, servers_of(specs), settings)
+    async with Kernel(settings, specs, plugins) as kernel:
         await wait_for_models(kernel, settings)
         yield kernel
 
 
-async def meant(plugins: Plugins, texts: Sequence[str], settings: Settings) -> list[Server]:
+async def meant(plugins: Plugins, texts: Sequence[str], settings: Settings) -> list[ServerSpec]:
     """The servers that a command is about. Raises BadServerString, Mistake, Failure."""
-    given = given_servers(texts, settings)
-    if given:
-        return read_servers(plugins, given)
+    from ..lock.keys import is_local
+
+    named = texts or settings.inference_server or settings.model_lock
+    if named or is_local(settings.base_model):
+        return read_specs(plugins, configured_servers(texts, settings))
     url = relay_url(settings)
     if await relay_models(url, settings) is not None:
-        server = read_server(plugins, f"{RELAY_PREFIX}:{url}")
-        return [with_key(server, settings.api_key, url)]
-    return [read_server(plugins, settings.default_server)]
-
-
-def named(servers: Sequence[Server], settings: Settings) -> list[tuple[Server, str | None]]:
-    """Servers as the kernel takes them: each with the public name of its model, if it has one."""
-    return [(server, settings.base_model) for server in servers]
+        server = with_key(read_server(plugins, f"{RELAY_PREFIX}:{url}"), settings.api_key, url)
+        [spec] = configured_servers((f"{RELAY_PREFIX}:{url}",), settings)
+        return [replace(spec, server=server)]
+    specs = configured_servers((), settings)
+    return read_specs(plugins, specs or configured_servers((settings.default_server,), settings))
 
 
 def relay_url(settings: Settings) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from h2o_relay.errors import UpstreamAuthError
 from h2o_relay.hookspecs import hookimpl
+from h2o_relay.http import HttpClient
 from h2o_relay.types import Call, Capabilities, Model, Server, Target
 
 from . import entra, routes, strings
@@ -44,13 +45,13 @@ async def list_models(server: Server, client: Any) -> list[Model]:
 
 @hookimpl
 @asynccontextmanager
-async def connect(server: Server) -> AsyncIterator[Any]:
+async def connect(server: Server, http: HttpClient) -> AsyncIterator[Any]:
     """The kernel's own client for a key, one that adds a fresh token for Entra ID.
 
     Raises UpstreamAuthError if there is neither, or Entra ID gives no token.
     """
     if strings.uses_entra(server):
-        async with entra.connected(server) as client:
+        async with entra.connected(server, http) as client:
             yield client
     elif server.key or {"authorization", "api-key"} & server.headers.keys():
         yield None

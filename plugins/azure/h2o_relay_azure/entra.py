@@ -18,7 +18,6 @@ from typing import Protocol
 
 from h2o_relay.errors import UpstreamAuthError
 from h2o_relay.http import HttpClient, Limits, Response
-from h2o_relay.settings import Settings
 from h2o_relay.types import Server
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
@@ -94,8 +93,9 @@ class Tokens:
 class EntraClient(HttpClient):
     """The kernel's HTTP client with a token in every request."""
 
-    def __init__(self, tokens: Tokens) -> None:
-        super().__init__(Settings())  # the kernel's take their place
+    def __init__(self, tokens: Tokens, http: HttpClient) -> None:
+        super().__init__(http.settings)
+        self.share(http)
         self._tokens = tokens
 
     async def open(
@@ -112,13 +112,13 @@ class EntraClient(HttpClient):
 
 
 @asynccontextmanager
-async def connected(server: Server) -> AsyncIterator[EntraClient]:
+async def connected(server: Server, http: HttpClient) -> AsyncIterator[EntraClient]:
     """A client for the server, once a first token was had. Raises UpstreamAuthError."""
     credential = await asyncio.to_thread(default_credential)
     try:
         tokens = Tokens(credential, str(server.options.get("scope") or SCOPE))
         await tokens.get()
-        yield EntraClient(tokens)
+        yield EntraClient(tokens, http)
     finally:
         await asyncio.to_thread(credential.close)
 

@@ -1,0 +1,1 @@
+"""What h2oGPT's users bring along that is answered, and not used."""
