@@ -248,9 +248,10 @@ def dropped(route: Route, request: Request, cutting: Cutting | None) -> tuple[st
     Raises InvalidRequest if the server lacks the API.
     """
     can, kinds, kind = route.link.capabilities, route.deployment.kinds, request.kind
-    if kind not in (can.kinds if kinds is None else kinds) and request.prompt is None:
-        names = sorted(can.kinds if kinds is None else kinds)
-        offered = " and ".join(KIND_NAMES[k] for k in names) or "neither chat nor text completion"
+    if kinds is None:
+        kinds = can.kinds
+    if kind not in kinds and request.prompt is None:
+        offered = " and ".join(KIND_NAMES[k] for k in sorted(kinds)) or "neither chat nor text completion"
         raise InvalidRequest(
             f"this model's server offers {offered}, not {KIND_NAMES[kind]}", param="model"
         )

@@ -113,6 +113,8 @@ def chat_shape(request: Request) -> Callable[[Chunk], Chunk] | None:
 
 def pass_note(request: Request, response: Response) -> None:
     """Behind another relay: what it told us is told our caller."""
+    if not response.header(b"x-h2o-backend"):
+        return
     for name in ("trimmed", "limited"):
         value = response.header(b"x-h2o-" + name.encode())
         if value:
