@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -117,12 +117,13 @@ class Answer:
     def __aiter__(self) -> Answer:
         return self
 
-    async def __anext__(self) -> Chunk:
-        first = self._first
-        if first is not None:
-            self._first = None
-            return first
-        return await self._next()
+    def __anext__(self) -> Coroutine[Any, Any, Chunk]:
+        return self._next() if self._first is None else self._given()
+
+    async def _given(self) -> Chunk:
+        first, self._first = self._first, None
+        assert first is not None
+        return first
 
     async def _next(self) -> Chunk:
         if self._error is not None:
@@ -251,7 +252,7 @@ def dropped(route: Route, request: Request, cutting: Cutting | None) -> tuple[st
     if kinds is None:
         kinds = can.kinds
     if kind not in kinds and request.prompt is None:
-        offered = " and ".join(KIND_NAMES[k] for k in sorted(kinds)) or "neither chat nor text completion"
+        offered = " and ".join(KIND_NAMES[k] for k in sorted(kinds)) or "embeddings alone"
         raise InvalidRequest(
             f"this model's server offers {offered}, not {KIND_NAMES[kind]}", param="model"
         )

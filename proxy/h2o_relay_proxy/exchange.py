@@ -184,10 +184,16 @@ class Exchange:
         parts = (STATUS_LINES[200], self._protocol.standing, block, framing)
         self._head = b"%bx-request-id: %b\r\n%b\r\n" % (b"".join(parts), self.id, extra)
 
-    async def write(self, data: bytes) -> None:
-        """A piece of a stream, as soon as the client has read enough of what came before."""
-        if self._protocol.full and not self.gone:
-            await self._protocol.drained()
+    @property
+    def full(self) -> bool:
+        """The client has not read enough of what was written: await `drained` before more."""
+        return self._protocol.full and not self.gone
+
+    async def drained(self) -> None:
+        await self._protocol.drained()
+
+    def write(self, data: bytes) -> None:
+        """A piece of a stream."""
         if self.gone or not data:
             return
         head, self._head = self._head, None
@@ -195,9 +201,9 @@ class Exchange:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         self._protocol.write(data if head is None else head + data)
 
-    async def end(self, data: bytes) -> None:
+    def end(self, data: bytes) -> None:
         """The last piece of a stream."""
-        await self.write(data)
+        self.write(data)
         if self.gone:
             return
         if self._chunked:

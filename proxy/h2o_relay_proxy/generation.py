@@ -61,7 +61,9 @@ class Generation:
             last = DONE
             try:
                 async for chunk in answer:
-                    await exchange.write(chunk.raw)
+                    exchange.write(chunk.raw)
+                    if exchange.full:
+                        await exchange.drained()
             except RelayError as error:
                 log.debug("%s: %s in mid-stream", exchange.name, error.code)
                 last = error_event(error)
@@ -69,7 +71,7 @@ class Generation:
                 if exchange.gone:
                     raise
                 last = error_event(draining())
-            await exchange.end(last)
+            exchange.end(last)
 
 
 def about(answer: Answer | Completion) -> bytes:
