@@ -15,6 +15,7 @@ from .errors import InvalidRequest, PluginError, RelayError
 from .guard import Guard, expected_choices
 from .plugins import Plugin
 from .preparing import prepare
+from .trimming import FIELD
 from .types import ALL, Deployment, Kind, Request
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 OPENING = 60.0  # seconds that a request waits for its server to start
 KIND_NAMES = {"chat": "chat", "text": "text completion"}
-SEEN_TO = frozenset({"stop", "messages", "prompt_type", "prompt_dict", "continue_final_message"})
+SEEN_TO = frozenset(
+    {"stop", "messages", "prompt_type", "prompt_dict", "continue_final_message", FIELD}
+)
 """Fields that the kernel sees to where it renders or cuts."""
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -80,7 +83,7 @@ class Answer:
             client = link.client or await link.wait_open(OPENING)
             self.deployment = deployment = route.deployment
             cutting = None
-            if route.plain:
+            if route.plain and FIELD not in params:
                 request = Request(kind=kind, params=params, body=body, deployment=deployment)
             else:
                 self._gate = await entered(link, deployment)
@@ -190,7 +193,7 @@ async def ask(
     link.lease()
     try:
         client = link.client or await link.wait_open(OPENING)
-        if route.plain:
+        if route.plain and FIELD not in params:
             request = Request(kind=kind, params=params, body=body, deployment=deployment)
         else:
             gate = await entered(link, deployment)

@@ -25,6 +25,7 @@ CONSUMED = frozenset(
     {
         "messages", "prompt_type", "prompt_dict", "add_generation_prompt",
         "continue_final_message", "max_completion_tokens", "logprobs", "top_logprobs",
+        "truncation",
     }
 )  # fmt: skip
 """Fields that rendering has read, or that have another name or form there."""

@@ -7,6 +7,7 @@ was changed is told. Requests that none of this concerns never come here (`Route
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .as_text import CHAT_ONLY
@@ -18,6 +19,7 @@ from .prompts.messages import SYSTEM_ROLES, Message
 from .prompts.prompt_type import PromptType
 from .prompts.render import Rendered, render
 from .prompts.stops import StopCutter
+from .trimming import FIELD, trimmed
 from .types import Capabilities, Deployment, Kind, Request, Tuning
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ async def prepare(
     if kind == "chat" and route.renders:
         kind_of_prompt = await _Rendering(route, client, templates, request).run()
         return request, _cutting(route, request, kind_of_prompt)
+    if kind == "chat" and FIELD in request.params and not can.truncates:
+        await _trim(route, client, request)
     stops = _asked_stops(request)
     if stops and "stop" not in can.fields:
         return request, Cutting(lambda: StopCutter(stops), None, kind)
@@ -80,6 +84,36 @@ def tune(request: Request, tuning: Tuning, *, rendering: bool) -> None:
         params["messages"] = [{"role": "system", "content": tuning.system_prompt}, *messages]
     if params != request.params:
         request.params, request.body = params, None
+
+
+async def _trim(route: Route, client: Any, request: Request) -> None:
+    """Do what `truncation` asks for, which no server of chat completions knows."""
+    params = {name: value for name, value in request.params.items() if name != FIELD}
+    limit, messages = route.deployment.max_context, params["messages"]
+    if request.params[FIELD] == "auto" and limit is not None:
+        count = partial(_count_messages, route, client)
+        kept = await trimmed(messages, count, limit, _reserve(params, limit))
+        if len(kept) < len(messages):
+            request.tell("trimmed", str(len(messages) - len(kept)))
+            params["messages"] = list(kept)
+    request.params, request.body = params, None
+
+
+async def _count_messages(route: Route, client: Any, messages: Sequence[Message]) -> int | None:
+    deployment, plugin = route.deployment, route.link.plugin
+    if not route.link.capabilities.tokenizer:
+        return None
+    request = Request(
+        kind="chat", params={"messages": list(messages)}, body=None, deployment=deployment
+    )
+    count: int | None = await plugin.count_tokens(deployment.server, client, request)
+    return count
+
+
+def _reserve(params: Mapping[str, Any], limit: int) -> int:
+    """Tokens of the context that are kept for the answer."""
+    asked = next(filter(None, map(params.get, LIMITS)), None)
+    return min(RESERVE if asked is None else asked, limit // 2)
 
 
 def _has_system(messages: Sequence[Message]) -> bool:
@@ -148,8 +182,7 @@ class _Rendering:
         )
 
     async def _fitted(self, messages: Sequence[Message], limit: int) -> Fitted:
-        asked = next(filter(None, map(self._request.params.get, LIMITS)), None)
-        reserve = min(RESERVE if asked is None else asked, limit // 2)
+        reserve = _reserve(self._request.params, limit)
         count = self._count if self._route.link.capabilities.tokenizer else None
         return await fit(messages, self._render, count, limit, reserve)
 

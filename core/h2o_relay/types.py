@@ -169,6 +169,8 @@ class Capabilities:
     """False for servers that end a complete stream without a finish reason."""
     continues_text: bool = False
     """The server can continue a text that it is given as the beginning of its answer."""
+    truncates: bool = False
+    """The server takes `truncation: auto` itself (another relay)."""
     tokenizer: bool = False
     """`count_tokens` works."""
 

@@ -108,6 +108,14 @@ def _either(*kinds: type, wanted: str) -> Check:
     return checker
 
 
+def _one_of(*words: str) -> Check:
+    def checker(name: str, value: Any) -> None:
+        if value not in words:
+            raise _type(name, " or ".join(map(repr, words)))
+
+    return checker
+
+
 def _stop(name: str, value: Any) -> None:
     stops = [value] if type(value) is str else value
     if type(stops) is not list:
@@ -254,5 +262,6 @@ CHECKS: dict[str, Check] = {
     "tool_choice": _either(str, dict, wanted="a string or an object"),
     "response_format": _of(dict, "an object"),
     "echo": _of(bool, "true or false"),
+    "truncation": _one_of("auto", "disabled"),
     "user": _of(str, "a string"),
 }

@@ -346,3 +346,46 @@ async def test_logprobs_have_a_chats_shape() -> None:
     content = found.data["choices"][0]["logprobs"]["content"]
     assert [(t["token"], t["logprob"], t["bytes"]) for t in content] == [("hi", -0.5, [104, 105])]
     assert [t["token"] for t in content[0]["top_logprobs"]] == ["hi", "ho"]
+
+
+class TestTruncation:
+    """`truncation: auto` for servers that render by themselves."""
+
+    @staticmethod
+    @contextlib.asynccontextmanager
+    async def chatting(limit: int | None) -> AsyncIterator[tuple[Kernel, ScriptedUpstream]]:
+        async def server(request: Received, answer: Answer) -> None:
+            if WIRE.is_listing(request):
+                return await WIRE.listing(["up"])(request, answer)
+            if request.path == "/tokenize":
+                messages = orjson.loads(request.body)["messages"]
+                count = sum(len(m["content"].split()) for m in messages)
+                return await json({"count": count})(request, answer)
+            return await WIRE.reply(request, ["fine"])(request, answer)
+
+        async with ScriptedUpstream(server) as upstream:
+            given = [(f"vllm_chat:{upstream.url}/v1", "m")]
+            async with Kernel(quick(), given, Plugins.discover("vllm")) as kernel:
+                await kernel.settled(2)
+                tune(kernel, Tuning(), limit)
+                yield kernel, upstream
+
+    @pytest.mark.parametrize(("limit", "left"), [(40, 2), (70, 0), (None, 0), (3, 0)])
+    async def test_who_asks_is_trimmed(self, limit: int | None, left: int) -> None:
+        """With room for nothing the server gets it all, and refuses it in its own words."""
+        asked = {"messages": HISTORY, "max_tokens": 12, "truncation": "auto"}
+        async with self.chatting(limit) as (kernel, upstream):
+            found = await kernel.generate("chat", asked)
+            body = orjson.loads(upstream.requests[-1].body)
+            assert found.notes == ({"trimmed": str(left)} if left else None)
+            kept = [HISTORY[0], *HISTORY[1 + left :]] if left else HISTORY
+            assert body == {"messages": kept, "max_tokens": 12, "model": "up"}
+            assert found.dropped == ()
+
+    async def test_who_does_not_is_not(self) -> None:
+        asked = {"model": "m", "messages": HISTORY}
+        async with self.chatting(20) as (kernel, upstream):
+            await kernel.generate("chat", asked)
+            assert orjson.loads(upstream.requests[-1].body)["messages"] == HISTORY
+            await kernel.generate("chat", {**asked, "truncation": "disabled"})
+            assert orjson.loads(upstream.requests[-1].body)["messages"] == HISTORY
