@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 import orjson
 
+from h2o_relay.commands.printable import one_line
 from h2o_relay.kernel import Kernel, ServerStatus
+from h2o_relay.registry import Snapshot
 from h2o_relay.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,11 +31,13 @@ async def announce(kernel: Kernel, settings: Settings, url: str, ui: ChatUI, out
     chat = f"{ui.url} (starting)" if ui.url else f"h2o chat, in another terminal; UI {ui.problem}"
     print(f"\n  Chat   {chat}\n  API    {url}/v1", file=out, flush=True)
     await kernel.settled(FIRST_LOOK)
-    for status in kernel.status():
-        print(f"  Model  {describe(status)}", file=out)
-    models = kernel.models()
-    if models:
-        print(f"\n  Try it:\n  {curl(url, models[0].name, bool(settings.api_key))}\n", file=out)
+    for line in listing(kernel.snapshot, kernel.status()):
+        print(f"  {line}", file=out)
+    model = example(kernel.snapshot)
+    if model is None:
+        print("\n  No model can be asked yet.\n", file=out)
+    else:
+        print(f"\n  Try it:\n  {curl(url, model, bool(settings.api_key))}\n", file=out)
     print("  Ctrl-C stops it.\n", file=out, flush=True)
     if ui.url:
         await ui.ready.wait()
@@ -40,14 +45,45 @@ async def announce(kernel: Kernel, settings: Settings, url: str, ui: ChatUI, out
         print(f"  The chat UI {news}\n", file=out, flush=True)
 
 
-def describe(status: ServerStatus) -> str:
-    """One server in one line: its models, or why it has none."""
-    names = [model.id for model in status.models]
+def listing(snapshot: Snapshot, servers: Sequence[ServerStatus]) -> Iterator[str]:
+    """A line for each server with something to list: its models' names, as clients use them, and
+    what keeps it from answering. `servers` are in the order of the snapshot's entries.
+    """
+    for place, status in enumerate(servers):
+        first = snapshot.by_number.get(place)
+        names = [
+            route.deployment.name
+            for route in snapshot.routes.values()
+            if first is not None and route.entry is first.entry and route.deployment.visible
+        ]
+        if names or first is None:
+            yield describe(names, status)
+
+
+def describe(names: Sequence[str], status: ServerStatus) -> str:
+    """One server in one line."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    what = ", ".join(names[:SHOWN]) + more
-    if status.state != "ready" or not what:
-        what = f"{status.state}: {status.reason}" if status.reason else status.state
-    return f"{what}   ({status.server.shown})"
+    why = status.reason
+    if status.state != "ready":
+        why = f"{status.state}: {why}; it is tried again" if why else status.state
+    server = status.server.shown
+    parts = (", ".join(names[:SHOWN]) + more, f"({server})", why) if names else (server, why)
+    label = "Model" if names else "Server"
+    return f"{label:7}" + "   ".join(one_line(part) for part in parts if part)
+
+
+def example(snapshot: Snapshot) -> str | None:
+    """The name of a listed model that answers: of a server that is ready, else of one that may
+    become so; None where there is neither.
+    """
+    listed = [
+        route
+        for route in snapshot.routes.values()
+        if route.deployment.visible and route.entry.up and route.deployment.kinds != frozenset()
+    ]
+    ready = [route for route in listed if route.entry.state == "ready"]
+    found = next(iter(ready or listed), None)
+    return None if found is None else found.deployment.name
 
 
 def curl(url: str, model: str, keyed: bool) -> str:

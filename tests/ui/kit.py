@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from h2o_relay.kernel import Kernel
+from h2o_relay.kernel import Given, Kernel
 from h2o_relay.plugins import Plugins
 from h2o_relay.settings import Settings
 from h2o_relay.testing import echo
@@ -22,11 +22,14 @@ KEY = "sk-page-canary-7d31"
 
 
 @contextlib.asynccontextmanager
-async def api(*servers: str, **changes: Any) -> AsyncIterator[tuple[str, Settings]]:
-    """The API's address, without /v1, and its settings."""
+async def api(
+    *servers: Given, plugins: Plugins | None = None, **changes: Any
+) -> AsyncIterator[tuple[str, Settings]]:
+    """The API's address, without /v1, and its settings; its plugin is the echo by default."""
     settings = quick(**changes)
     echo.journal.clear()
-    async with Kernel(settings, servers or ["echo"], Plugins.of(echo=echo)) as kernel:
+    plugins = plugins or Plugins.of(echo=echo)
+    async with Kernel(settings, servers or ["echo"], plugins) as kernel:
         await kernel.settled(5)
         sock = bind("127.0.0.1", 0)
         url = address(sock)
@@ -35,7 +38,7 @@ async def api(*servers: str, **changes: Any) -> AsyncIterator[tuple[str, Setting
 
 
 @contextlib.asynccontextmanager
-async def page(*servers: str, key: str | None = None, **changes: Any) -> AsyncIterator[Assistant]:
+async def page(*servers: Given, key: str | None = None, **changes: Any) -> AsyncIterator[Assistant]:
     """An assistant that asks over a socket; `key` is what the page presents."""
     async with (
         api(*servers, **changes) as (url, settings),

@@ -13,7 +13,7 @@ from typing import Any
 from h2o_relay.errors import RelayError
 from h2o_relay.kernel import KernelAPI
 
-from .conversation import Message, for_model, is_open, parted, remark, said, thought
+from .conversation import Message, footnote, for_model, is_open, parted, remark, said, thought
 from .reply import Reply, receiving
 
 LIST_WAIT = 3.0  # seconds that a page waits for the first list of models
@@ -45,6 +45,7 @@ class Wishes:
             "model": self.model,
             "messages": for_model(history, self.system or ""),
             "stream": True,
+            "truncation": "auto",  # a thread may go on for ever
             "temperature": number("Temperature", self.temperature, float),
             "max_tokens": number("Max tokens", self.max_tokens, int),
         }
@@ -129,6 +130,8 @@ class Assistant:
             shown.append(remark(*ENDINGS[reply.finish_reason]))
         elif reply.ended and not text:
             shown.append(remark(*NOTHING))
+        if shown and reply.notes:
+            shown.append(footnote(reply.notes))
         return shown
 
     def _explained(self, error: RelayError) -> str:

@@ -32,6 +32,12 @@ def remark(title: str, text: str) -> Message:
     return said("assistant", f"**{title}** {MARKUP.sub(ESCAPED, text)}", id="remark")
 
 
+def footnote(phrases: Iterable[str]) -> Message:
+    """A quiet line about the answer above it, out of phrases that begin in lower case."""
+    text = " ".join(f"{phrase[:1].upper()}{phrase[1:]}." for phrase in phrases)
+    return said("assistant", f"<small>{MARKUP.sub(ESCAPED, text)}</small>", id="footnote")
+
+
 def is_about(message: Mapping[str, Any]) -> bool:
     metadata = message.get("metadata") or {}
     return bool(metadata.get("title") or metadata.get("id"))

@@ -17,11 +17,11 @@ from h2o_relay.errors import RelayError, UpstreamRejected, error_object
 from h2o_relay.hookspecs import hookimpl
 from h2o_relay.http import HttpClient, Response
 from h2o_relay.kernel import Kernel
-from h2o_relay.openai_shape import read_models
+from h2o_relay.openai_shape import pass_note, read_models
 from h2o_relay.plugins import Plugins
 from h2o_relay.settings import Settings
 from h2o_relay.sse import Splitter
-from h2o_relay.types import Call, Chunk, Model, Request, Server, Target
+from h2o_relay.types import Call, Capabilities, Chunk, Model, Request, Server, Target
 
 NAME = "relay"
 LIST_LIMIT = 8 * 2**20  # bytes
@@ -48,6 +48,11 @@ def open_kernel(url: str, key: str | None, settings: Settings) -> Kernel:
 def parse_server_string(text: str) -> Server | None:
     """The page's server is made by `open_kernel`; nobody writes it down."""
     return None
+
+
+@hookimpl
+def capabilities(server: Server) -> Capabilities:
+    return Capabilities(truncates=True)
 
 
 @hookimpl
@@ -80,6 +85,8 @@ async def stream(server: Server, client: HttpClient, request: Request) -> AsyncI
     async with exchange as response:
         if response.status >= 400:
             raise await refusal(response)
+        pass_note(request, response)
+        request.drop(*dropped(response))
         async for data in response:
             events = splitter.feed(data)
             exchange.whole = splitter.done
@@ -87,6 +94,12 @@ async def stream(server: Server, client: HttpClient, request: Request) -> AsyncI
                 yield _checked(payload)
             if splitter.done:
                 return
+
+
+def dropped(response: Response) -> list[str]:
+    """The fields that the relay's server did not honour."""
+    names = response.header(b"x-h2o-dropped-params").split(",")
+    return [name.strip() for name in names if name.strip()]
 
 
 def _checked(payload: bytes) -> Chunk:

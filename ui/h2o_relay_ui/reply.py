@@ -13,6 +13,7 @@ from typing import Any
 
 from h2o_relay.errors import RelayError
 from h2o_relay.kernel import KernelAPI
+from h2o_relay.notes import in_words
 
 PACE = 0.05  # seconds
 
@@ -24,6 +25,8 @@ class Reply:
         self.text = ""
         self.reasoning = ""
         self.finish_reason: str | None = None
+        self.notes: list[str] = []
+        """What was done to the request, in words."""
         self.error: RelayError | None = None
         self.ended = False
         self._news = asyncio.Event()
@@ -42,6 +45,7 @@ class Reply:
     async def receive(self, kernel: KernelAPI, params: Mapping[str, Any]) -> None:
         try:
             async with kernel.stream("chat", params) as answer:
+                self.notes = in_words(answer.notes, answer.dropped)
                 async for chunk in answer:
                     self.text += chunk.text
                     self.reasoning += chunk.reasoning

@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..notes import in_words
 from ..settings import Settings
 from .asking import Growing, request, sampling_options, streamed
 from .failures import Failure, Mistake
 from .logs import log_if_asked
 from .loops import run_async
-from .options import RelayCommand, chosen_level, setting_options, settings_of, switch, valued
+from .options import (
+    RelayCommand,
+    chosen_level,
+    note,
+    setting_options,
+    settings_of,
+    switch,
+    valued,
+)
 from .printable import printable
 from .servers import complete_server
 
@@ -72,24 +81,27 @@ async def _ask(
     system = [{"role": "system", "content": flags["system"]}] if flags.get("system") else []
     messages = [*system, {"role": "user", "content": prompt}]
     async with opened(servers, settings) as kernel:
-        name = flags.get("model") or kernel.models()[0].name
-        params = request(kernel.find(name).name, messages, flags)
+        params = request(kernel.find(flags.get("model") or None).name, messages, flags)
         if flags.get("json"):
             from .tables import print_json
 
             completion = await kernel.generate("chat", params)
             print_json(completion.data)
             reason = completion.finish_reason
+            told = in_words(completion.notes, completion.dropped)
         else:
-            reason = await _print_answer(kernel, params)
+            answer = await _print_answer(kernel, params)
+            reason, told = answer.finish_reason, answer.notes
+    for line in told:
+        note(line)
     if reason == "length" and flags.get("max_tokens") is None:
         raise Failure(
             "the answer was cut at the model's limit", "give --max-tokens to set your own"
         )
 
 
-async def _print_answer(kernel: Kernel, params: Mapping[str, Any]) -> str | None:
-    """Stream an answer to stdout, and end its line; returns the finish reason."""
+async def _print_answer(kernel: Kernel, params: Mapping[str, Any]) -> Growing:
+    """Stream an answer to stdout, and end its line."""
     answer = Growing(kernel, streamed(params))
     shown = printable if sys.stdout.isatty() else str
     try:
@@ -102,4 +114,4 @@ async def _print_answer(kernel: Kernel, params: Mapping[str, Any]) -> str | None
         if answer.text and not answer.text.endswith("\n"):
             sys.stdout.write("\n")
             sys.stdout.flush()
-    return answer.finish_reason
+    return answer

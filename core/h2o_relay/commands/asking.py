@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..notes import in_words
 from .options import valued
 
 if TYPE_CHECKING:
@@ -49,10 +50,13 @@ class Growing:
         self.reasoning = ""
         self.finish_reason: str | None = None
         self.usage: dict[str, Any] | None = None
+        self.notes: list[str] = []
+        """What was done to the request, in words."""
 
     async def pieces(self) -> AsyncGenerator[str, None]:
         """Stream the answer; yields what its text grew by, '' where something else did."""
         async with self.kernel.stream("chat", self.params) as chunks:
+            self.notes = in_words(chunks.notes, chunks.dropped)
             async for chunk in chunks:
                 self.raw += chunk.text
                 self.reasoning += chunk.reasoning

@@ -42,6 +42,6 @@ async def _chat(servers: tuple[str, ...], settings: Settings, flags: Mapping[str
     from .views import view_for
 
     async with opened(servers, settings) as kernel:
-        name = flags.get("model") or kernel.models()[0].name
-        dialogue = Dialogue(kernel, view_for(), kernel.find(name).name, flags)
+        model = kernel.find(flags.get("model") or None).name
+        dialogue = Dialogue(kernel, view_for(), model, flags)
         await dialogue.run()

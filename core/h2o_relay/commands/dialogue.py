@@ -70,11 +70,14 @@ class Dialogue:
     async def ask(self, question: str) -> None:
         """Put a question and show the answer; whatever goes wrong, the chat goes on."""
         messages = self.conversation.messages(question)
-        answer = Growing(self.kernel, streamed(request(self.model, messages, self.flags)))
+        params = streamed(request(self.model, messages, self.flags))
+        answer = Growing(self.kernel, {**params, "truncation": "auto"})
         began = time.monotonic()
         ending = await self._show(answer)
         turn = Turn(question, answer.text, self.model, ending)
         self.conversation.turns.append(turn)
+        for line in answer.notes:
+            self.view.note(line)
         self.view.footer(self._footer(answer, ending, time.monotonic() - began))
 
     async def _show(self, answer: Growing) -> Ending:

@@ -13,7 +13,7 @@ from .failures import Failure
 from .logs import log_if_asked
 from .loops import run_async
 from .options import RelayCommand, chosen_level, setting_options, settings_of, switch, valued
-from .servers import given_servers, read_server, server_arguments
+from .servers import read_server, server_arguments
 
 
 @click.group(invoke_without_command=True, short_help="List models, or get one.")
@@ -42,17 +42,19 @@ def list_models(servers: tuple[str, ...] = (), **flags: Any) -> None:
     h2o models list
     h2o models list --url http://10.0.0.9:5000/v1 --api-key env:KEY
     h2o models list vllm:192.168.1.46:8000 --json
+    h2o models list --model_lock=@lock.yaml
     """
     from .session import relay_url
     from .tables import print_json, print_table
 
     settings = settings_of(flags)
     log_if_asked(chosen_level(flags))
-    given = given_servers(servers, settings)
-    if given:
-        rows = run_async(_of_servers(given, settings))
+    url = flags.get("url")
+    configured = settings.inference_server or settings.model_lock
+    if servers or (configured and not url):
+        rows = run_async(_of_servers(servers, settings))
     else:
-        rows = run_async(_of_relay(flags.get("url") or relay_url(settings), settings))
+        rows = run_async(_of_relay(url or relay_url(settings), settings))
     if flags.get("json"):
         print_json(rows)
         return
