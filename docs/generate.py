@@ -60,7 +60,39 @@ def hook_reference() -> str:
     return "\n\n".join(parts)
 
 
-PARTS = {"errors": error_table, "settings": setting_table, "hooks": hook_reference}
+def capability_matrix() -> str:
+    """What our plugins declare, over the server strings that their suites document."""
+    from h2o_relay.commands.plugin_kit import declare
+    from h2o_relay.commands.plugin_matrix import markdown
+    from h2o_relay.plugins import Plugins
+
+    folders = (HERE.parent / "plugins").glob("*/pyproject.toml")
+    infos = Plugins.discover(",".join(path.parent.name for path in folders)).infos()
+    results = declare(infos, limit=120)
+    problems = [f"{r.info.name}: {r.problem or r.info.error}" for r in results if not r.declared]
+    if problems:
+        sys.exit("\n".join(problems))
+    return markdown(results)
+
+
+def check_table() -> str:
+    """The conformance kit's checks, each with its tests."""
+    from h2o_relay.testing.suite.checks import CHECKS
+
+    rows = ["| check | tests |", "| --- | --- |"]
+    for check, tests in CHECKS.items():
+        said = "; ".join(test.removeprefix("test_").replace("_", " ") for test in tests)
+        rows.append(f"| {check} | {said} |")
+    return "\n".join(rows)
+
+
+PARTS = {
+    "errors": error_table,
+    "settings": setting_table,
+    "hooks": hook_reference,
+    "capabilities": capability_matrix,
+    "checks": check_table,
+}
 
 
 def generated(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -12,8 +12,8 @@ from .assemble import assemble
 from .chunks import Chunk, Completion
 from .cutting import Cutting
 from .errors import InvalidRequest, PluginError, RelayError
+from .faults import checked_call, fault
 from .guard import Guard, expected_choices
-from .plugins import Plugin
 from .preparing import prepare
 from .trimming import FIELD
 from .types import ALL, Deployment, Kind, Request
@@ -91,7 +91,7 @@ class Answer:
                 request, cutting = await prepare(route, client, templates, kind, params, body)
             unread = dropped(route, request, cutting)
             can = link.capabilities
-            told = params if "n" in can.fields else {**params, "n": 1}
+            told = request.params if "n" in can.fields else {**request.params, "n": 1}
             self._guard = Guard(kind, told, deployment.server.key, can.finishes)
             generator = link.plugin.stream(deployment.server, client, request)
             self._generator = cast("AsyncGenerator[Chunk, None]", generator)
@@ -208,7 +208,8 @@ async def ask(
         except Exception as error:
             raise fault(link.plugin, "generate", error) from error
         if cutting is not None:
-            completion = cutting.whole(completion)
+            whole = cutting.whole
+            completion = checked_call(link.plugin, "fix_text", lambda _: whole(completion))
         completion.deployment, completion.notes = deployment, request.notes
         completion.dropped = (*unread, *request.unread) if request.unread else unread
         return completion
@@ -263,19 +264,3 @@ def dropped(route: Route, request: Request, cutting: Cutting | None) -> tuple[st
         return ()
     seen_to = SEEN_TO if cutting is not None else ()
     return tuple(n for n in request.params if n not in can.fields and n not in seen_to)
-
-
-def fault(plugin: Plugin, hook: str, error: Exception) -> PluginError:
-    """What callers are told when a plugin raises what it should not; the log has the rest."""
-    log.error("plugin %s: hook %s failed", plugin.name, hook, exc_info=error)
-    return PluginError(f"plugin {plugin.name!r} failed")
-
-
-def checked_call(plugin: Plugin, hook: str, call: Callable[[Plugin], T]) -> T:
-    """Call a plain hook; what it raises becomes a PluginError unless it is ours already."""
-    try:
-        return call(plugin)
-    except RelayError:
-        raise
-    except Exception as error:
-        raise fault(plugin, hook, error) from error

@@ -11,13 +11,14 @@ from typing import Any
 import orjson
 
 from .chunks import END, PREFIX, Chunk, Completion
+from .errors import RelayError, UpstreamBadResponse
 from .types import Request
 
 CHAT_ONLY = frozenset(
     {
         "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "modalities",
         "audio", "reasoning_effort", "verbosity", "web_search_options", "prediction", "store",
-        "metadata", "chat_template", "chat_template_kwargs",
+        "metadata", "chat_template", "chat_template_kwargs", "echo", "suffix",
     }
 )  # fmt: skip
 """Request fields that mean nothing to a text completion."""
@@ -76,10 +77,14 @@ class ChatEvents:
     def __init__(self) -> None:
         self._begun: set[int] = set()
 
-    def chunk(self, chunk: Chunk) -> Chunk:
-        """The same events, chat-shaped; what is no answer (an error) stays as it is."""
-        events = [self._event(event) for event in chunk.events()]
-        return Chunk(b"".join(PREFIX + orjson.dumps(event) + END for event in events), events)
+    def chunk(self, chunk: Chunk) -> tuple[Chunk | None, RelayError | None]:
+        """The same events, chat-shaped; what is no answer (an error) stays as it is. With an event
+        that is no JSON: those before it, and the error that it is.
+        """
+        readable, error = readable_events(chunk)
+        events = [self._event(event) for event in readable]
+        raw = b"".join(PREFIX + orjson.dumps(event) + END for event in events)
+        return (Chunk(raw, events) if events else None), error
 
     def _event(self, event: Any) -> Any:
         if not isinstance(event, dict) or not isinstance(event.get("choices"), list):
@@ -88,7 +93,7 @@ class ChatEvents:
         return {**event, "object": "chat.completion.chunk", "choices": choices}
 
     def _choice(self, choice: dict[str, Any]) -> dict[str, Any]:
-        index = choice.get("index") or 0
+        index = choice_index(choice)
         delta: dict[str, Any] = {} if index in self._begun else {"role": "assistant"}
         self._begun.add(index)
         if choice.get("text"):
@@ -101,6 +106,23 @@ class ChatEvents:
             "logprobs": chat_logprobs(choice.get("logprobs")),
             "finish_reason": choice.get("finish_reason"),
         }  # fmt: skip
+
+
+def readable_events(chunk: Chunk) -> tuple[list[Any], RelayError | None]:
+    """A chunk's events up to the first that is no JSON, and the error for that one."""
+    events: list[Any] = []
+    for payload in chunk.payloads():
+        try:
+            events.append(orjson.loads(payload))
+        except orjson.JSONDecodeError:
+            return events, UpstreamBadResponse("the upstream server sent an event that is not JSON")
+    return events, None
+
+
+def choice_index(choice: dict[str, Any]) -> int:
+    """A choice's number; a wrong one is left to the kernel's guard."""
+    index = choice.get("index")
+    return index if type(index) is int else 0
 
 
 def chat_logprobs(given: Any) -> dict[str, Any] | None:

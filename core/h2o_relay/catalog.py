@@ -9,24 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from base64 import b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from difflib import get_close_matches
 
 from .errors import PluginError, RelayError, UpstreamError, UpstreamUnidentified
 from .http import HttpClient
+from .identification import identify
 from .links import Link
-from .plugins import Plugin, Plugins
+from .plugins import Plugins
+from .probe import Probe, redirect_target
 from .registry import Entry, upstream_model
 from .resolve import resolve
-from .spec import NO_KEY
-from .types import Identified, Server
+from .types import Server
 
 FIRST_WAIT = 0.5  # seconds before a server that is away is looked at again; doubles
 LONGEST_WAIT = 30.0
 INSTANCE_FIELD = "h2o_relay_instance"
 """In our own model list, so that a relay that is pointed at itself notices."""
+UNKNOWN = "not identified yet"
+"""What is said of a bare URL until it is known whose server is behind it."""
 log = logging.getLogger(__name__)
 
 
@@ -72,7 +73,9 @@ class Catalog:
         if entry.link is None:
             server = entry.server
             if server.plugin is None:
-                server = (await self._identify(server)).server
+                entry.reason = entry.reason or UNKNOWN
+                async with Probe(self._http, server) as probe:
+                    server = (await identify(self._plugins, probe)).server
             self._open(entry, server)
         link = entry.link
         assert link is not None
@@ -94,14 +97,20 @@ class Catalog:
         plugin = self._plugins.get(server.plugin)
         entry.link = Link(plugin, resolve(server, entry.base_model, self._env), self._http)
         entry.link.start()
-        entry.state = "opening"
+        entry.state, entry.reason = "opening", ""
         self._changed()
 
     def _away(self, entry: Entry, error: RelayError) -> None:
-        if entry.reason != error.message:
-            log.warning("%s: %s", entry.server.shown, error.message)
-        entry.state = "unidentified" if isinstance(error, UpstreamUnidentified) else "offline"
-        entry.reason = error.message
+        reason, unknown = error.message, isinstance(error, UpstreamUnidentified)
+        target = redirect_target(error, entry.server.url)
+        if target:
+            reason = f"{reason}: {target}"
+        if entry.server.plugin is None and entry.link is None and not unknown:
+            reason = f"{UNKNOWN}: {reason}"
+        if entry.reason != reason:
+            log.warning("%s: %s", entry.server.shown, reason)
+        entry.state = "unidentified" if unknown else "offline"
+        entry.reason = reason
 
     @staticmethod
     def _judge(entry: Entry, server: Server) -> None:
@@ -121,86 +130,3 @@ class Catalog:
             )
         if entry.reason != before and entry.reason:
             log.warning("%s: %s", entry.server.shown, entry.reason)
-
-    async def _identify(self, server: Server) -> Identified:
-        """Ask every plugin: whose is it? Raises UpstreamUnidentified, or what a GET raised."""
-        probe = Probe(self._http, server)
-        asking = [self._ask(plugin, server, probe) for plugin in self._plugins.usable()]
-        try:
-            answers = [answer for answer in await asyncio.gather(*asking) if answer is not None]
-        finally:
-            await probe.close()
-        if not answers:
-            if probe.answered or probe.error is None:
-                raise UpstreamUnidentified(
-                    "the server answers, but no installed plugin recognises it"
-                )
-            raise probe.error
-        best = max(answer.rank for answer in answers)
-        winners = [answer for answer in answers if answer.rank == best]
-        if len(winners) > 1:
-            names = " and ".join(sorted(str(winner.server.plugin) for winner in winners))
-            raise UpstreamUnidentified(
-                f"{names} both take this server for theirs; name one as a prefix"
-            )
-        return replace(winners[0], server=_kept(server, winners[0].server))
-
-    @staticmethod
-    async def _ask(plugin: Plugin, server: Server, probe: Probe) -> Identified | None:
-        if plugin.identify is None:
-            return None
-        try:
-            return await plugin.identify(server, probe.get)
-        except Exception as error:
-            log.debug("plugin %s could not tell %s", plugin.name, server.shown, exc_info=error)
-            return None
-
-
-def _kept(server: Server, found: Server) -> Server:
-    """The server that a plugin recognised, with what the operator had said of it."""
-    key = server.key if found.key in (None, NO_KEY) and server.key else found.key
-    return replace(found, shown=server.shown, key=key, model=found.model or server.model)
-
-
-class Probe:
-    """GETs below a bare URL, each path once however many plugins ask for it.
-
-    A URL that ends in /v1 is probed from above it.
-    """
-
-    def __init__(self, http: HttpClient, server: Server) -> None:
-        base = (server.url or "").rstrip("/").removesuffix("/v1")
-        self._http = http.at(base, server.headers)
-        self._basic: HttpClient | None = None
-        if server.user is not None and "authorization" not in server.headers:
-            pair = f"{server.user}:{server.password or ''}".encode()
-            basic = {"authorization": f"Basic {b64encode(pair).decode()}"}
-            self._basic = http.at(base, {**server.headers, **basic})
-        self._got: dict[str, asyncio.Task[tuple[int, Mapping[str, str], bytes]]] = {}
-        self.error: RelayError | None = None
-        self.answered = False
-
-    async def get(self, path: str) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and body of a path. Raises RelayError."""
-        if path not in self._got:
-            self._got[path] = asyncio.create_task(self._get(path or "/"))
-        try:
-            answer = await asyncio.shield(self._got[path])
-        except RelayError as error:
-            self.error = error
-            raise
-        self.answered = True
-        return answer
-
-    async def _get(self, path: str) -> tuple[int, Mapping[str, str], bytes]:
-        """With user and password only where they are asked for: they may be a Gradio login's."""
-        answer = await self._http.get(path)
-        if answer[0] == 401 and self._basic is not None:
-            return await self._basic.get(path)
-        return answer
-
-    async def close(self) -> None:
-        """Give up what nobody waits for any more."""
-        for task in self._got.values():
-            task.cancel()
-        await asyncio.gather(*self._got.values(), return_exceptions=True)

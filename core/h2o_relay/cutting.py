@@ -14,11 +14,13 @@ from typing import Any
 
 import orjson
 
+from .as_text import choice_index, readable_events
 from .chunks import END, PREFIX, Chunk, Completion
+from .errors import RelayError
 from .prompts.stops import StopCutter
 from .types import Kind
 
-USAGE_WAIT = 5.0  # seconds that the server has to tell the usage of an answer that we cut
+USAGE_WAIT = 2.0  # seconds that the server has to tell the usage of an answer that we cut
 Fix = Callable[[str, bool], str]
 """A plugin's `fix_text` for one request: the text so far, and whether that is all."""
 log = logging.getLogger(__name__)
@@ -48,6 +50,8 @@ class Cutting:
             changed = {"message": {**message, "content": text}}
         if growing.stopped:
             changed["finish_reason"] = "stop"
+            if choice.get("logprobs"):
+                changed["logprobs"] = _until(choice["logprobs"], len(text))
         return {**choice, **changed}
 
     async def stream(
@@ -62,7 +66,9 @@ class Cutting:
                 good = cut.chunk(chunk)
                 if good is not None:
                     yield good
-                if cut.stopped >= choices:
+                if cut.error is not None:
+                    raise cut.error
+                if cut.stopped and cut.ended >= choices:
                     break
             else:
                 rest = cut.rest()
@@ -75,6 +81,21 @@ class Cutting:
                     yield last
 
 
+def _until(logprobs: Any, length: int) -> Any:
+    """The logprobs of the tokens that lie within the first `length` characters of a text."""
+    if not isinstance(logprobs, dict):
+        return logprobs
+    content = logprobs.get("content")
+    given = logprobs.get("tokens") or [token.get("token") for token in content or ()]
+    count = end = 0
+    for token in given:
+        end += len(token) if isinstance(token, str) else 0
+        if end > length:
+            break
+        count += 1
+    return {k: v[:count] if isinstance(v, list) else v for k, v in logprobs.items()}
+
+
 async def _usage(chunks: AsyncGenerator[Chunk, None]) -> Chunk | None:
     """The event that tells the usage, if it comes in time."""
     try:
@@ -83,8 +104,8 @@ async def _usage(chunks: AsyncGenerator[Chunk, None]) -> Chunk | None:
                 for event in chunk.events():
                     if isinstance(event, dict) and event.get("usage") and not event.get("choices"):
                         return Chunk(PREFIX + orjson.dumps(event) + END, [event])
-    except TimeoutError:
-        log.info("a server that ignores its stop strings did not tell an answer's usage in time")
+    except (TimeoutError, RelayError) as error:  # the answer itself is whole
+        log.info("an answer's usage was not told after it was cut: %s", error or "no time left")
     return None
 
 
@@ -125,12 +146,17 @@ class _Stream:
         self._choices: dict[int, _Growing] = {}
         self.stopped = 0
         """Choices that a stop string has ended."""
+        self.ended = 0
+        """Choices that have ended, by a stop string or of themselves."""
+        self.error: RelayError | None = None
+        """An event that could not be read; nothing after it counts."""
         self._last: dict[str, Any] = {}
 
     def chunk(self, chunk: Chunk) -> Chunk | None:
         """What can be sent of a chunk; None for nothing."""
         events = []
-        for event in chunk.events():
+        readable, self.error = readable_events(chunk)
+        for event in readable:
             if not isinstance(event, dict) or not isinstance(event.get("choices"), list):
                 events.append(event)
                 continue
@@ -158,7 +184,7 @@ class _Stream:
         """A choice with what can be sent of its text; None if that is nothing."""
         if not isinstance(choice, dict):
             return choice
-        index = choice.get("index") or 0
+        index = choice_index(choice)
         growing = self._choices.get(index)
         if growing is None:
             growing = self._choices[index] = _Growing(self._cutter(), self._fix)
@@ -168,11 +194,12 @@ class _Stream:
         given = (delta or {}).get("content") if self._kind == "chat" else choice.get("text")
         reason = choice.get("finish_reason")
         text = growing.feed(given) if isinstance(given, str) else ""
-        if growing.stopped:
-            reason = "stop"
-            self.stopped += 1
-        if reason:
+        if growing.stopped or reason:
             text += growing.finish()
+            self.ended += 1
+            if growing.stopped:  # `finish` may have found it, too
+                reason = "stop"
+                self.stopped += 1
         if isinstance(given, str) and not text and not reason and not _says_more(delta):
             return None
         return self._with(choice, text, given, reason)

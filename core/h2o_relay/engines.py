@@ -48,7 +48,7 @@ class EngineSpec:
     The child gets a pipe as its standard input, which the relay holds open for as long as the
     child is wanted: a child must exit when it reads the end of it (`exit_with_parent` does that),
     or it outlives a relay that is killed with SIGKILL. A program that does not do this by itself
-    needs a wrapper that does.
+    is run by one that does (`keeper.kept`).
     """
 
     name: str
@@ -65,6 +65,8 @@ class EngineSpec:
     """Written to the child's standard input first: the place for secrets."""
     health: str = "/health"
     """Path that answers 2xx, without a key, once the child can serve."""
+    words: Callable[[Sequence[str]], Sequence[str]] = lambda lines: lines[-SHOWN_LINES:]
+    """Which of the log's last lines are shown where the child failed to start."""
     start_limit: float = 120.0
     """From start to the first 2xx."""
     stop_limit: float = 5.0
@@ -157,7 +159,7 @@ class Engine:
         return child
 
     def _failure(self, what: str) -> UpstreamUnavailable:
-        lines = self.log_tail()[-SHOWN_LINES:]
+        lines = self.spec.words(self.log_tail())
         tail = f"; its last words: {' | '.join(lines)}" if lines else ""
         return UpstreamUnavailable(f"{self.spec.name} {what}{tail}")
 

@@ -19,17 +19,20 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, Self
 
+from . import forwarding
 from . import settings as settings_module
-from .answer import Answer, ask, checked_call, fault
+from .answer import Answer, ask
 from .catalog import Catalog
 from .chunks import Completion
 from .errors import ModelNotFound, RelayError, UpstreamUnavailable
+from .faults import checked_call
+from .forwarding import Forwarded
 from .http import HttpClient
 from .plugins import Plugins
 from .prompts.templates import TemplateRenderer
 from .registry import EMPTY, Given, Route, ServerStatus, Snapshot, build, entry_of
 from .settings import Settings
-from .types import Call, Deployment, Kind, Reply, Request
+from .types import Call, Deployment, Kind, Request
 
 PATIENCE = 2.0  # seconds that a request waits for servers nobody has looked at yet
 OPENING = 60.0  # seconds that a request waits for its server to start
@@ -54,7 +57,11 @@ class KernelAPI(Protocol):
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None
     ) -> Coroutine[Any, Any, Completion]: ...
 
-    def forward(self, model: str | None, call: Call) -> AbstractAsyncContextManager[Reply]: ...
+    def offers(self, call: Call) -> bool: ...
+
+    def forward(
+        self, model: str | int | None, call: Call
+    ) -> AbstractAsyncContextManager[Forwarded]: ...
 
     def fix_text(self, kind: Kind, params: Mapping[str, Any], text: str, final: bool) -> str: ...
 
@@ -155,21 +162,21 @@ class Kernel:
         """A whole answer, to be awaited. Raises RelayError; cancelling it closes the upstream."""
         return ask(self, kind, params, body)
 
-    @contextlib.asynccontextmanager
-    async def forward(self, model: str | None, call: Call) -> AsyncIterator[Reply]:
-        """Any other OpenAI path, bytes both ways. Raises RelayError."""
-        async with self.leased(model) as (route, client):
-            plugin, server = route.link.plugin, route.deployment.server
-            try:
-                forwarding = plugin.forward(server, client, call)
-                reply = await forwarding.__aenter__()
-            except RelayError:
-                raise
-            except Exception as error:
-                raise fault(plugin, "forward", error) from error
-            async with contextlib.AsyncExitStack() as stack:
-                stack.push_async_exit(forwarding)
-                yield reply
+    def offers(self, call: Call) -> bool:
+        """Whether some server has the path of `call`, or may turn out to have it."""
+        return forwarding.offered(self._entries, call)
+
+    def forward(
+        self, model: str | int | None, call: Call
+    ) -> AbstractAsyncContextManager[Forwarded]:
+        """Any other OpenAI path, bytes both ways; without a model, by the first one whose server
+        offers it. `call.params` is the body decoded, where it is JSON; the model's name in it, or
+        in a multipart form, is replaced by the server's own.
+
+        Entering waits for the answer's head and raises what the server refused with, UnknownURL if
+        it has no such path; leaving closes the upstream. Raises RelayError only.
+        """
+        return forwarding.forward(self, model, call)
 
     def fix_text(self, kind: Kind, params: Mapping[str, Any], text: str, final: bool) -> str:
         """One choice's text so far, repaired by the plugin of the server that answers."""
@@ -182,7 +189,7 @@ class Kernel:
 
     # For answers: from a name to a server that is open.
 
-    async def route(self, name: str | None) -> Route:
+    async def route(self, name: str | int | None) -> Route:
         """The route for a model's name. Raises ModelNotFound, UpstreamUnavailable."""
         snapshot = self.snapshot
         if not snapshot.pending:
@@ -201,7 +208,7 @@ class Kernel:
                     await self._changed.wait()
 
     @contextlib.asynccontextmanager
-    async def leased(self, name: str | None) -> AsyncIterator[tuple[Route, Any]]:
+    async def leased(self, name: str | int | None) -> AsyncIterator[tuple[Route, Any]]:
         """A route whose link stays open, and its client."""
         route = await self.route(name)
         link = route.link

@@ -6,7 +6,7 @@ entry (`max_model_len`, `meta.n_ctx`) is read where it is there.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -20,6 +20,7 @@ from .chunks import Chunk, Completion
 from .errors import (
     InvalidRequest,
     RelayError,
+    UnknownURL,
     UpstreamBadResponse,
     UpstreamError,
     UpstreamTimeout,
@@ -76,7 +77,11 @@ async def stream(
             if splitter.done:
                 exchange.whole = True
             if events and as_chat is not None:
-                yield as_chat(Chunk(events))
+                converted, wrong = as_chat(Chunk(events))
+                if converted is not None:
+                    yield converted
+                if wrong is not None:
+                    raise wrong
             elif events:
                 yield Chunk(events)
                 pattern.learn(events)  # the kernel asks for more: it found them good
@@ -104,7 +109,9 @@ async def generate(find: Find, server: Server, client: HttpClient, request: Requ
     return chat_completion(completion) if rendered else completion
 
 
-def chat_shape(request: Request) -> Callable[[Chunk], Chunk] | None:
+def chat_shape(
+    request: Request,
+) -> Callable[[Chunk], tuple[Chunk | None, RelayError | None]] | None:
     """What turns the chunks of a rendered conversation into a chat's; None where nothing must."""
     if request.prompt is None or request.kind == "text":
         return None
@@ -146,8 +153,13 @@ async def forward(
     """Any other path, both bodies streamed; the status is passed on as it is."""
     target = find(server, call)
     if target is None:
-        raise InvalidRequest(f"this server does not offer /v1{call.path}", code="unknown_url")
-    exchange = client.request(target.method, target.url, headers=target.headers, body=target.body)
+        raise UnknownURL(f"this server does not offer /v1{call.path}")
+    settings = client.settings
+    streams = call.params is not None and call.params.get("stream") is True
+    patience = settings.first_byte_timeout if streams else settings.answer_timeout
+    exchange = client.request(
+        target.method, target.url, headers=target.headers, body=target.body, first_byte=patience
+    )
     async with exchange as response:
         yield Reply(status=response.status, headers=response.headers, chunks=aiter(response))
 
@@ -169,18 +181,23 @@ def generation_target(find: Find, server: Server, request: Request) -> Target:
 
 async def refusal(response: Response, server: Server) -> RelayError:
     """The error for a response of status 300 and above."""
+    body = await beginning(response)
+    retry_after = seconds_to_wait(response.headers.get("retry-after"))
+    return from_response(response.status, body, retry_after=retry_after, secret=server.key)
+
+
+async def beginning(chunks: AsyncIterable[bytes]) -> bytes:
+    """As much of an error's body as is read; one that breaks off is no error of its own."""
     pieces, size = [], 0
     try:
-        async for data in response:
+        async for data in chunks:
             pieces.append(data)
             size += len(data)
             if size >= ERROR_LIMIT:
                 break
     except (UpstreamError, UpstreamTimeout):
         pass  # the status says enough
-    retry_after = seconds_to_wait(response.headers.get("retry-after"))
-    body = b"".join(pieces)[:ERROR_LIMIT]
-    return from_response(response.status, body, retry_after=retry_after, secret=server.key)
+    return b"".join(pieces)[:ERROR_LIMIT]
 
 
 async def not_a_stream(response: Response, server: Server) -> RelayError:

@@ -6,27 +6,35 @@ was changed is told. Requests that none of this concerns never come here (`Route
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .as_text import CHAT_ONLY
 from .cutting import Cutting
-from .errors import InvalidRequest
+from .errors import ContextTooLong, InvalidRequest, RelayError
+from .faults import fault
 from .prompts import catalog
-from .prompts.fit import Fitted, fit
+from .prompts.fit import SPECIAL_TOKENS, Fitted, fit
 from .prompts.messages import SYSTEM_ROLES, Message
 from .prompts.prompt_type import PromptType
 from .prompts.render import Rendered, render
 from .prompts.stops import StopCutter
 from .trimming import FIELD, trimmed
-from .types import Capabilities, Deployment, Kind, Request, Tuning
+from .types import Capabilities, Deployment, Kind, Request, Server, Tuning
 
 if TYPE_CHECKING:
     from .prompts.templates import TemplateRenderer
     from .registry import Route
 
+log = logging.getLogger(__name__)
+COUNT_WAIT = 5.0  # seconds that a server has to count a prompt
 RESERVE = 256  # tokens kept for an answer whose request names no limit
+ANSWER = 1024  # tokens of an answer whose context nobody knows: h2oGPT's max_new_tokens
+CHAT_TYPES = frozenset({"openai_chat", "anthropic", "google", "mistralai", "groq", "unknown"})
+"""Prompt types that stand for a server's own chat (h2oGPT's recipe for Ollama names one)."""
 LIMITS = ("max_completion_tokens", "max_tokens")
 
 
@@ -37,10 +45,22 @@ def renders(deployment: Deployment, can: Capabilities) -> bool:
     kinds = can.kinds if deployment.kinds is None else deployment.kinds
     if "text" not in kinds:
         return False
-    if deployment.tuning.renders or "chat" not in kinds:
+    if "chat" not in kinds:
+        return True
+    if deployment.tuning.renders and not ignores_type(deployment.server, deployment.tuning):
         return True
     name = deployment.base_model or deployment.model
     return deployment.server.api == "text" and catalog.for_model(name) not in catalog.NO_TYPE
+
+
+def ignores_type(server: Server, tuning: Tuning) -> bool:
+    """Whether a prompt type means nothing here, as in h2oGPT: the string asks for the server's own
+    chat, or the type stands for that. A chat template always means something.
+    """
+    if tuning.chat_template is not None:
+        return False
+    asked = server.shown.partition(":")[0].strip().endswith("_chat")
+    return asked or (tuning.prompt_dict is None and str(tuning.prompt_type) in CHAT_TYPES)
 
 
 async def prepare(
@@ -70,15 +90,19 @@ def tune(request: Request, tuning: Tuning, *, rendering: bool) -> None:
     """Apply what the operator set; whoever's limit was lowered is told."""
     params = dict(request.params)
     params.update(tuning.overrides)
-    asked = next((name for name in LIMITS if params.get(name) is not None), None)
-    if asked is None and tuning.max_new_tokens is not None:
-        params["max_tokens"] = tuning.max_new_tokens
-        asked = "max_tokens"
+    # /completions knows max_tokens alone; a server of chats may read either of the two names.
+    limits = LIMITS if request.kind == "chat" else LIMITS[1:]
+    asked = [name for name in limits if params.get(name) is not None]
+    if not asked:
+        params |= {"max_tokens": tuning.max_new_tokens} if tuning.max_new_tokens else {}
     most = tuning.max_max_new_tokens
-    if most is not None and (asked is None or params[asked] > most):
-        if asked is not None and request.params.get(asked) is not None:
-            request.tell("limited", f"{asked}={most}")
-        params[asked or "max_tokens"] = most
+    if most is not None:
+        lowered = [name for name in asked if params[name] > most]
+        if lowered:
+            request.tell("limited", ", ".join(f"{name}={most}" for name in lowered))
+        params |= dict.fromkeys(lowered, most)
+        if not asked:
+            params["max_tokens"] = min(params.get("max_tokens") or most, most)
     messages = params.get("messages")
     if tuning.system_prompt and messages and not rendering and not _has_system(messages):
         params["messages"] = [{"role": "system", "content": tuning.system_prompt}, *messages]
@@ -100,14 +124,26 @@ async def _trim(route: Route, client: Any, request: Request) -> None:
 
 
 async def _count_messages(route: Route, client: Any, messages: Sequence[Message]) -> int | None:
-    deployment, plugin = route.deployment, route.link.plugin
+    request = Request(
+        kind="chat", params={"messages": list(messages)}, body=None, deployment=route.deployment
+    )
+    return await _counted(route, client, request)
+
+
+async def _counted(route: Route, client: Any, request: Request) -> int | None:
+    """Tokens as the server counts them; None where it cannot, or takes too long to say."""
+    plugin = route.link.plugin
     if not route.link.capabilities.tokenizer:
         return None
-    request = Request(
-        kind="chat", params={"messages": list(messages)}, body=None, deployment=deployment
-    )
-    count: int | None = await plugin.count_tokens(deployment.server, client, request)
-    return count
+    try:
+        async with asyncio.timeout(COUNT_WAIT):
+            count = await plugin.count_tokens(route.deployment.server, client, request)
+    except (TimeoutError, RelayError) as error:
+        log.info("%s did not count tokens: %s", route.deployment.server.shown, error)
+        return None
+    except Exception as error:
+        raise fault(plugin, "count_tokens", error) from error
+    return count if type(count) is int and count >= 0 else None
 
 
 def _reserve(params: Mapping[str, Any], limit: int) -> int:
@@ -137,6 +173,15 @@ def _cutting(route: Route, request: Request, prompt_type: PromptType) -> Cutting
     return Cutting(lambda: StopCutter.of(prompt_type, stops), fix, request.kind)
 
 
+def _room(fitted: Fitted, limit: int) -> int:
+    """Tokens that are certainly left for the answer, if that is enough for one; else as counted."""
+    room = limit - fitted.tokens
+    if not fitted.estimated:
+        return room
+    certain = limit - len(fitted.prompt.encode("utf-8", "replace")) - SPECIAL_TOKENS
+    return max(certain, min(RESERVE, room))
+
+
 class _Rendering:
     """One conversation on its way to a prompt."""
 
@@ -161,7 +206,8 @@ class _Rendering:
             if fitted.dropped:
                 request.tell("trimmed", str(fitted.dropped))
                 request.params = {**params, "messages": list(fitted.messages)}
-            self._leave_room(limit - fitted.tokens)
+            self._leave_room(_room(fitted, limit))
+        self._end_late(None if limit is None else _room(fitted, limit))
         request.body = None
         request.prompt, request.stops = rendered.prompt, rendered.stops
         read = {"tools"} if self._template is not None else set()
@@ -183,17 +229,34 @@ class _Rendering:
 
     async def _fitted(self, messages: Sequence[Message], limit: int) -> Fitted:
         reserve = _reserve(self._request.params, limit)
-        count = self._count if self._route.link.capabilities.tokenizer else None
-        return await fit(messages, self._render, count, limit, reserve)
+        try:
+            fitted = await fit(messages, self._render, self._count, limit, reserve)
+        except ContextTooLong:
+            least = min(RESERVE, limit // 4)
+            if least >= reserve:
+                raise
+            # A shorter answer than was asked for, and it is said.
+            fitted = await fit(messages, self._render, self._count, limit, least)
+        if fitted.dropped and self._request.params.get(FIELD) == "disabled":
+            raise ContextTooLong(
+                f"The conversation does not fit into this model's context of {limit} tokens, and "
+                "truncation is disabled.",
+                param="messages",
+            )
+        return fitted
 
     async def _count(self, prompt: str) -> int | None:
         request = Request(
             kind="text", params={"prompt": prompt}, body=None, deployment=self._route.deployment,
             prompt=prompt,
         )  # fmt: skip
-        plugin, server = self._route.link.plugin, self._route.deployment.server
-        count: int | None = await plugin.count_tokens(server, self._client, request)
-        return count
+        return await _counted(self._route, self._client, request)
+
+    def _end_late(self, room: int | None) -> None:
+        """A chat without a limit goes on to the end of the context; /completions has 16 tokens."""
+        params = self._request.params
+        if all(params.get(name) is None for name in LIMITS):
+            self._request.params = {**params, "max_tokens": ANSWER if room is None else room}
 
     def _leave_room(self, room: int) -> None:
         """No server takes a limit that prompt and answer could not have together."""

@@ -256,14 +256,12 @@ def parse_bare(text: str) -> Server:
     user, password = _userinfo(reader)
     base = _bare_url(reader, scheme)
     if len(reader.fields) - reader.at == 2 and user is None:
-        named = reader.next()
+        named, word = reader.next(), reader.next()
         assert named is not None
-        user = named.text
-        reader.secrets.append(named)
-        word = reader.next()
         assert word is not None
-        password = word.text
-        reader.secrets.append(word)
+        reader.secrets += [named, word]
+        if named.given or word.given:
+            user, password = named.text, word.text
     reader.end()
     if credentials:
         kind, credential = credentials

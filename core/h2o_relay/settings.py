@@ -82,6 +82,14 @@ class Settings:
     default_server: str = setting(
         "llama_cpp", "What is served when no server is given: the embedded model.", secret=True
     )
+    discover: bool = setting(
+        True, "Where no server is given, look on this machine for servers that already run, and "
+        "serve their models beside the embedded one.",
+    )  # fmt: skip
+    discover_ports: str = setting(
+        "11434,8000,8080,3000,1234", "Ports of this machine that are looked at, with commas "
+        "between: those of Ollama, vLLM, TGI, llama.cpp and LM Studio.",
+    )  # fmt: skip
     host: str = setting("127.0.0.1", "Address to listen on, for the API and the chat UI.")
     port: int = setting(
         7860, "Port of the chat UI.", env=("GRADIO_SERVER_PORT",), low=0, high=65535

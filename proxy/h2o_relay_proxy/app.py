@@ -33,6 +33,7 @@ from h2o_relay.types import Deployment
 
 from .auth import authenticate
 from .exchange import ClientGone, Exchange
+from .forwarding import Forwarding
 from .generation import Generation
 from .respond import CLOSE, draining, reply_error
 
@@ -68,6 +69,7 @@ class App:
         self._settings = settings
         self._good_hosts: set[bytes] = set()
         self._generation = Generation(kernel, settings.max_body)
+        self._forwarding = Forwarding(kernel, settings)
         self._gets: dict[bytes, Handler] = {
             b"/health": self._health,
             b"/readyz": self._ready,
@@ -94,7 +96,8 @@ class App:
         except ClientGone:
             log.debug("%s: the client has gone", exchange.name)
         except asyncio.CancelledError:  # uvicorn's patience with what still runs is over
-            reply_error(exchange, draining(), CLOSE)
+            if not exchange.started:
+                reply_error(exchange, draining(), CLOSE)
         except Exception:
             log.exception("%s: failed", exchange.name)
             message = f"The relay failed. Its log has the reason under {exchange.name}."
@@ -108,14 +111,16 @@ class App:
             self._good_hosts.add(host)
 
     def _route(self, method: str, path: bytes) -> Handler:
-        """What answers a request that is no POST to a known path. Raises UnknownURL,
-        MethodNotAllowed.
+        """What answers a request that is no POST to a path of ours: what we know of our servers,
+        or the servers themselves. Raises UnknownURL, MethodNotAllowed.
         """
         get = self._gets.get(path)
         if get is None and path.startswith(MODEL_PATH) and path != MODEL_PATH:
             get = partial(self._model, unquote(path[len(MODEL_PATH) :].decode("latin-1")))
         if get is not None and method in ("GET", "HEAD"):
             return get
+        if get is None and method == "POST" and self._forwarding.offers(path):
+            return self._forwarding.answer
         allow = "GET, HEAD" if get is not None else "POST" if path in self._posts else None
         if allow is None:
             shown = path[:100].decode("ascii", "replace")

@@ -19,6 +19,7 @@ MAX_TOOLS = 512
 MAX_STOPS = 256
 MAX_STOP_LENGTH = 4096
 MAX_PROMPTS = 1024
+MAX_INPUTS = 2048
 MAX_BIASES = 100_000
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 PARTS = frozenset(
@@ -40,13 +41,33 @@ def check(kind: Kind, params: Mapping[str, Any]) -> None:
             checker(name, value)
     needed = "messages" if kind == "chat" else "prompt"
     if params.get(needed) is None:
-        raise InvalidRequest(
-            f"Missing required parameter: '{needed}'.",
-            param=needed, code="missing_required_parameter",
-        )  # fmt: skip
+        raise _missing(needed)
     (_messages if kind == "chat" else _prompt)(needed, params[needed])
     if kind == "chat" and params.get("max_tokens") == 0:
         raise _range("max_tokens", "below_min_value", "at least 1")
+
+
+def check_model(params: Mapping[str, Any]) -> None:
+    """The same for a request of which only the model is ours to read."""
+    if params.get("model") is not None:
+        CHECKS["model"]("model", params["model"])
+
+
+def check_embeddings(params: Mapping[str, Any]) -> None:
+    """The same for /embeddings. vLLM takes `messages` in place of `input`."""
+    for name in ("dimensions", "encoding_format", "user"):
+        if params.get(name) is not None:
+            EMBEDDING_CHECKS[name](name, params[name])
+    if params.get("input") is not None:
+        _prompt("input", params["input"], MAX_INPUTS)
+    elif params.get("messages") is None:
+        raise _missing("input")
+
+
+def _missing(name: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter"
+    )
 
 
 def _type(name: str, wanted: str) -> InvalidRequest:
@@ -170,10 +191,7 @@ def _messages(name: str, value: Any) -> None:
             raise _type(path, "an object")
         role = message.get("role")
         if role is None:
-            raise InvalidRequest(
-                f"Missing required parameter: '{path}.role'.",
-                param=f"{path}.role", code="missing_required_parameter",
-            )  # fmt: skip
+            raise _missing(f"{path}.role")
         if type(role) is not str:
             raise _type(f"{path}.role", "a string")
         if role not in ROLES:
@@ -212,7 +230,7 @@ def _url(name: str, value: Any) -> None:
         raise InvalidRequest(f"'{name}' must be an http, https or data URL.", param=name)
 
 
-def _prompt(name: str, value: Any) -> None:
+def _prompt(name: str, value: Any, most: int = MAX_PROMPTS) -> None:
     if type(value) is str:
         return
     if type(value) is not list:
@@ -225,8 +243,8 @@ def _prompt(name: str, value: Any) -> None:
         return
     if kinds not in ({str}, {list}):
         raise _type(name, "an array of strings, of token ids, or of arrays of token ids")
-    if len(value) > MAX_PROMPTS:
-        raise _too_long(name, MAX_PROMPTS)
+    if len(value) > most:
+        raise _too_long(name, most)
     for number, item in enumerate(value):
         if type(item) is list:
             _tokens(f"{name}[{number}]", item)
@@ -243,7 +261,7 @@ def _tokens(name: str, value: list[Any]) -> None:
 
 
 CHECKS: dict[str, Check] = {
-    "model": _of(str, "a string"),
+    "model": _either(str, int, wanted="a string"),  # or the number of an entry of the model lock
     "stream": _of(bool, "true or false"),
     "stream_options": _of(dict, "an object"),
     "n": _integer(1, MAX_CHOICES),
@@ -263,5 +281,10 @@ CHECKS: dict[str, Check] = {
     "response_format": _of(dict, "an object"),
     "echo": _of(bool, "true or false"),
     "truncation": _one_of("auto", "disabled"),
+    "user": _of(str, "a string"),
+}
+EMBEDDING_CHECKS: dict[str, Check] = {
+    "dimensions": _integer(1, MAX_INT),
+    "encoding_format": _of(str, "a string"),
     "user": _of(str, "a string"),
 }

@@ -127,7 +127,7 @@ class Exchange:
                 raise ClientGone
             if self.held > limit:
                 raise too_large(limit)
-            if not self.held and self.headers.get(b"expect", b"").lower() == b"100-continue":
+            if not self.held and self._expects_continue():
                 self._protocol.write(CONTINUE)
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -137,6 +137,11 @@ class Exchange:
         body = self.ready_body(limit)
         assert body is not None
         return body
+
+    def _expects_continue(self) -> bool:
+        """The client waits for our word before it sends the body (RFC 9110, 10.1.1)."""
+        expected = self.headers.get(b"expect", b"").lower() == b"100-continue"
+        return expected and self.version != "1.0"
 
     def attend(self) -> None:
         """From now on the client's going cancels the handler. Raises ClientGone if it has gone."""

@@ -14,6 +14,7 @@ class Flow:
         self._patience = patience
         self._stalled: asyncio.TimerHandle | None = None
         self._writable: asyncio.Future[None] | None = None
+        self._left = 0
         self.full = False
         """The client does not read as fast as it is written to."""
 
@@ -26,9 +27,23 @@ class Flow:
             self._writable = self._flow_loop.create_future()  # one answer at a time waits
             await self._writable
 
+    def unread(self) -> int:
+        """Bytes that were written and that the client has not taken."""
+        raise NotImplementedError
+
     def pause_writing(self) -> None:
         self.full = True
-        self._stalled = self._flow_loop.call_later(self._patience, self.abort)
+        self._watch()
+
+    def _watch(self) -> None:
+        self._left = self.unread()
+        self._stalled = self._flow_loop.call_later(self._patience, self._look)
+
+    def _look(self) -> None:
+        if self.unread() < self._left:
+            self._watch()  # slow, but it reads
+        else:
+            self.abort()
 
     def resume_writing(self) -> None:
         self.full = False

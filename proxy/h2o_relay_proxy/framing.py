@@ -41,6 +41,8 @@ def head_fault(headers: list[Header], unread: int) -> RelayError | None:
     for _, value in headers:
         if not value.isascii():
             return InvalidRequest("A header is not ASCII.", code="invalid_header")
+    if sum(name == b"host" for name, _ in headers) > 1:
+        return InvalidRequest("There are two Host headers.", code="invalid_header")
     if unread > HEAD_LIMIT:
         size = sum(len(name) + len(value) for name, value in headers)
         if size > HEAD_LIMIT:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from types import TracebackType
 from typing import Any
 
 from h2o_relay.errors import RelayError
@@ -18,6 +19,27 @@ from .exchange import ClientGone, Exchange
 from .respond import DONE, EVENTS, draining, encoded, error_event
 
 log = logging.getLogger(__name__)
+
+
+class Attended:
+    """Inside it the client's going cancels the handler, and ends it with ClientGone."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def __enter__(self) -> None:
+        self._exchange.attend()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._exchange.leave():
+            raise ClientGone from None
 
 
 class Generation:
@@ -35,23 +57,13 @@ class Generation:
             body = await exchange.body(self._max_body)
         params = decode(body)
         check(kind, params)
-        exchange.attend()
-        cut = False
-        try:
+        with Attended(exchange):
             if params.get("stream"):
                 await self._stream(kind, params, body, exchange)
             else:
                 completion = await self._kernel.generate(kind, params, body)
                 told = about(completion)
                 exchange.reply(completion.body, extra=told)
-        except asyncio.CancelledError:
-            cut = exchange.leave()
-            if not cut:
-                raise
-        finally:
-            cut = cut or exchange.leave()
-        if cut:
-            raise ClientGone
 
     async def _stream(
         self, kind: Kind, params: Mapping[str, Any], body: bytes, exchange: Exchange
@@ -79,7 +91,7 @@ def about(answer: Answer | Completion) -> bytes:
     done to the request.
     """
     deployment = answer.deployment
-    told = b"" if deployment is None else _backend(deployment.server.plugin or "")
+    told = b"" if deployment is None else backend(deployment.server.plugin or "")
     if answer.dropped:
         told += encoded([(b"x-h2o-dropped-params", _words(answer.dropped))])
     if answer.notes:
@@ -94,5 +106,6 @@ def _words(texts: Iterable[str]) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _backend(plugin: str) -> bytes:
+def backend(plugin: str) -> bytes:
+    """The header that tells which plugin's server answered."""
     return encoded([(b"x-h2o-backend", plugin.encode("latin-1"))])

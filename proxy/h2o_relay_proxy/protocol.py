@@ -111,12 +111,15 @@ class RelayProtocol(Flow, asyncio.Protocol):
     def abort(self) -> None:
         self.transport.abort()
 
+    def unread(self) -> int:
+        return int(self.transport.get_write_buffer_size())
+
     # Reading
 
     def data_received(self, data: bytes) -> None:
         if self._refused or self.transport.is_closing():
             return
-        if self._running is not None and not self._begun:
+        if self._later or (self._running is not None and not self._begun):
             self._keep(data)
             return
         self._unread += len(data)
@@ -149,6 +152,11 @@ class RelayProtocol(Flow, asyncio.Protocol):
         self._later_size += len(data)
         if self._later_size > PIPELINE_LIMIT:
             self.abort()
+
+    def _read_later(self) -> None:
+        """What waited as bytes, and what uvloop has read since: it may do so before this call."""
+        data, self._later, self._later_size = b"".join(self._later), [], 0
+        self.data_received(data)
 
     def _expect_more(self) -> None:
         """Half a request is there: the rest has `read_timeout`, and again for enough of a body.
@@ -242,6 +250,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
         self._unread = 0
         if self._running is self._coming:
             self._deadline.stop()
+        self.want_more()  # nobody may ask for it: a client that goes must be noticed all the same
         if self._coming is not None:
             self._coming.end_of_request()
             self._coming = None
@@ -296,8 +305,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
         elif self._late is not None:
             self._last_words(self._late)
         elif self._later:
-            data, self._later, self._later_size = b"".join(self._later), [], 0
-            self._loop.call_soon(self.data_received, data)
+            self._loop.call_soon(self._read_later)
         elif self._begun:
             self._expect_more()
         else:

@@ -9,13 +9,14 @@ from typing import Any
 import orjson
 import pytest
 
-from h2o_relay.errors import ContextTooLong, InvalidRequest
+from h2o_relay.errors import ContextTooLong, InvalidRequest, UpstreamBadResponse
 from h2o_relay.kernel import Kernel
 from h2o_relay.plugins import Plugins
 from h2o_relay.prompts.catalog import get
 from h2o_relay.prompts.render import render
 from h2o_relay.prompts.stops import cut
 from h2o_relay.registry import route
+from h2o_relay.spec import ServerSpec
 from h2o_relay.testing import OpenAIWire
 from h2o_relay.testing.scripts import json, sse
 from h2o_relay.testing.settings import quick
@@ -142,7 +143,8 @@ async def test_the_prompt_is_the_types(model: str, tuning: Tuning, prompt_type: 
         body = sent(upstream)
         assert body.pop("prompt") == expected.prompt
         assert body.pop("stop", []) == list(expected.stops)
-        assert body == {"model": "up", "temperature": 0, "top_k": 3}
+        # The server's own limit would be 16 tokens.
+        assert body == {"model": "up", "temperature": 0, "top_k": 3, "max_tokens": 1024}
 
 
 async def test_a_chat_template_renders() -> None:
@@ -175,6 +177,54 @@ async def test_an_unknown_model_chats_natively_where_the_server_can() -> None:
         async with Kernel(quick(), given, Plugins.discover("vllm")) as kernel:
             assert (await kernel.generate("chat", ASK)).text == "native"
         assert upstream.requests[-1].path == "/v1/chat/completions"
+
+
+@pytest.mark.parametrize("prompt_type", ["openai_chat", "llama2", "plain"])
+async def test_a_string_that_asks_for_chat_gets_the_servers_own(prompt_type: str) -> None:
+    """h2oGPT's recipe for Ollama has `--prompt_type=openai_chat`; it ignores others there."""
+
+    async def server(request: Received, answer: Answer) -> None:
+        if WIRE.is_listing(request):
+            return await WIRE.listing(["up"])(request, answer)
+        return await WIRE.reply(request, ["native"])(request, answer)
+
+    async with ScriptedUpstream(server) as upstream:
+        spec = ServerSpec(
+            server=f"vllm_chat:{upstream.url}/v1", base_model="llama2",
+            tuning=Tuning(prompt_type=prompt_type),
+        )  # fmt: skip
+        async with Kernel(quick(), [spec], Plugins.discover("vllm")) as kernel:
+            assert (await kernel.generate("chat", {"messages": HISTORY})).text == "native"
+        assert upstream.requests[-1].path == "/v1/chat/completions"
+        assert orjson.loads(upstream.requests[-1].body)["messages"] == HISTORY
+
+
+async def test_a_prompt_dict_of_a_request_is_bounded() -> None:
+    async with behind(TextServer("fine"), "x", Tuning(prompt_type="plain")) as (kernel, _):
+        for given in (
+            {"terminate_response": ["x"] * 1000},
+            {"PreInstruct": "x" * 5000},
+            {"terminate_response": ["x" * 5000]},
+        ):
+            with pytest.raises(InvalidRequest):
+                await kernel.generate("chat", {**ASK, "prompt_dict": given})
+
+
+async def test_a_broken_event_is_the_servers_fault() -> None:
+    async def server(request: Received, answer: Answer) -> None:
+        if WIRE.is_listing(request):
+            return await WIRE.listing(["up"])(request, answer)
+        return await sse([orjson.dumps(completion("good")), b"{broken"])(request, answer)
+
+    async with ScriptedUpstream(server) as upstream:
+        given = [(f"vllm:{upstream.url}/v1", LLAMA2)]
+        async with (
+            Kernel(quick(), given, Plugins.discover("vllm")) as kernel,
+            kernel.stream("chat", ASK) as answer,
+        ):
+            assert (await anext(answer)).text == "good"
+            with pytest.raises(UpstreamBadResponse):
+                await anext(answer)
 
 
 class TestCutting:
@@ -275,6 +325,20 @@ class TestFitting:
                 await kernel.generate("chat", {"messages": long})
             assert caught.value.code == "context_length_exceeded"
 
+    async def test_who_disables_truncation_is_refused(self) -> None:
+        server = TextServer("fine", counts=True)
+        async with behind(server, max_context=45) as (kernel, _):
+            asked = {"messages": HISTORY, "max_tokens": 5, "truncation": "disabled"}
+            with pytest.raises(ContextTooLong, match="truncation is disabled"):
+                await kernel.generate("chat", asked)
+
+    async def test_a_chat_without_a_limit_has_the_rest_of_the_context(self) -> None:
+        server = TextServer("fine", counts=True)
+        async with behind(server, max_context=200) as (kernel, upstream):
+            await kernel.generate("chat", ASK)
+            tokens = len(render("llama2", ASK["messages"]).prompt.split())
+            assert sent(upstream)["max_tokens"] == 200 - tokens
+
     async def test_a_limit_that_leaves_no_room_is_lowered_and_it_is_said(self) -> None:
         small = Tuning(prompt_type="human_bot")
         server = TextServer("fine", counts=True)
@@ -298,6 +362,24 @@ class TestTuning:
             assert found.notes == {"limited": "max_tokens=128"}
             found = await kernel.generate("text", {"prompt": "x", "max_tokens": 1000})
             assert sent(upstream)["max_tokens"] == 128
+
+    async def test_the_cap_holds_by_whatever_name(self) -> None:
+        tuning = Tuning(max_max_new_tokens=100)
+        async with behind(TextServer("fine"), tuning=tuning) as (kernel, upstream):
+            both_names = {"max_tokens": 999, "max_completion_tokens": 1}
+            await kernel.generate("text", {"prompt": "x", **both_names})
+            assert sent(upstream)["max_tokens"] == 100
+            await kernel.generate("text", {"prompt": "x", "max_completion_tokens": 999})
+            assert sent(upstream)["max_tokens"] == 100
+            found = await kernel.generate("chat", {**ASK, "max_completion_tokens": 999})
+            assert sent(upstream)["max_tokens"] == 100
+            assert found.notes == {"limited": "max_completion_tokens=100"}
+
+    async def test_a_choice_that_the_operator_sets_is_waited_for(self) -> None:
+        tuning = Tuning(overrides={"n": 1})
+        async with behind(TextServer("fine"), tuning=tuning) as (kernel, upstream):
+            assert (await both(kernel, n=2))[1] == "fine"
+            assert sent(upstream)["n"] == 1
 
     async def test_overrides_win(self) -> None:
         tuning = Tuning(overrides={"temperature": 0.5})

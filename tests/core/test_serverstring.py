@@ -1,7 +1,6 @@
-"""Server strings: h2oGPT's readings, refusals that name the place, and no secret in any of them."""
+"""Server strings: what is ours beside h2oGPT's (test_h2ogpt_data.py), refusals that name the place,
+and no secret in any of them."""
 
-import json
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -12,12 +11,8 @@ from hypothesis import strategies as st
 from h2o_relay.errors import BadServerString
 from h2o_relay.http_head import split_url
 from h2o_relay.plugins import Plugins
-from h2o_relay.resolve import resolve
 from h2o_relay.serverstring import Field, Reader, fields_of, host_fields, mask
 from h2o_relay.types import Server
-
-ROWS = json.loads((Path(__file__).parents[1] / "data" / "server_strings_core.json").read_text())
-
 
 PLUGINS = Plugins.discover("openai,vllm")
 
@@ -39,19 +34,6 @@ def refusal(text: str) -> BadServerString:
 
 
 class TestReading:
-    @pytest.mark.parametrize("text", ROWS["read"])
-    def test_as_h2ogpt_reads_it(self, text: str, no_sockets: None) -> None:
-        row: dict[str, Any] = dict(ROWS["read"][text])
-        env, base_model = row.pop("env", {}), row.pop("base_model", None)
-        server = resolve(parse(text), base_model, env)
-        assert {name: getattr(server, name) for name in row} == row
-        if server.url:
-            split_url(server.url)
-
-    @pytest.mark.parametrize("text", ROWS["refused"])
-    def test_what_h2ogpt_refuses_or_misreads(self, text: str) -> None:
-        refusal(text)
-
     @pytest.mark.parametrize(
         ("text", "fields"),
         [

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..settings import Settings
+from . import check_rows
 from .failures import FAILED, USAGE, Mistake, explain, tell
 from .logs import log_if_asked
 from .loops import run_async
@@ -25,28 +26,36 @@ from .servers import (
 if TYPE_CHECKING:
     from ..errors import BadServerString
     from ..plugins import Plugins
-    from ..registry import ServerStatus
     from ..spec import ServerSpec
 
 
 @click.command(cls=RelayCommand, short_help="Are servers there, and what do they serve?")
 @server_arguments
 @switch("parse-only", help="Only read the strings; the network is not touched.")
+@switch("generate", help="Ask each server for one token, and say how long it takes.")
 @switch("json", help="Print JSON.")
 @setting_options(listening=False)
 def check(servers: tuple[str, ...], **flags: Any) -> int:
-    """Open servers and show what they are and which models they serve.
+    """Open servers and show what they are, which models they serve and what they can do.
 
-    Exits with 2 if a string cannot be read, 1 if a server cannot be reached.
+    What is behind a bare URL is found out by GETs alone; nothing is generated unless --generate
+    asks for it. Exits with 2 if a string cannot be read, 1 if a server cannot be reached or does
+    not answer.
 
     \b
     h2o check vllm:192.168.1.46:8000
     h2o check http://192.168.1.46:6112             find out what it is
+    h2o check --generate openai_chat               one token, and how long it took
     h2o check openai_chat --base-model gpt-4o --parse-only --json
     h2o check --model-lock @models.yaml
     """
     from ..plugins import Plugins
+    from . import check_table
+    from .tables import print_json
 
+    generate = bool(flags.get("generate"))
+    if generate and flags.get("parse_only"):
+        raise Mistake("--generate asks the servers, and --parse-only touches no network")
     settings = settings_of(flags)
     log_if_asked(chosen_level(flags))
     specs = configured_servers(servers, settings)
@@ -57,16 +66,19 @@ def check(servers: tuple[str, ...], **flags: Any) -> int:
         tell(explain(error))
     if flags.get("parse_only"):
         rows = [
-            _named(spec) | describe(server)
+            check_rows.named(spec) | describe(server)
             for spec, server in zip(read, servers_of(read), strict=True)
         ]
     else:
-        rows = run_async(_look(plugins, read, settings))
-    rows += [_refused(error) for error in refused]
-    _show(rows, flags)
+        rows = run_async(_look(plugins, read, settings, generate))
+    rows += [check_rows.refused(error) for error in refused]
+    if flags.get("json"):
+        print_json(rows)
+    else:
+        check_table.show(rows, parsed=bool(flags.get("parse_only")), generated=generate)
     if refused:
         return USAGE
-    return FAILED if any(row.get("state", "ready") != "ready" for row in rows) else 0
+    return 0 if all(map(_is_well, rows)) else FAILED
 
 
 def _read(
@@ -88,10 +100,11 @@ def _read(
 
 
 async def _look(
-    plugins: Plugins, specs: Sequence[ServerSpec], settings: Settings
+    plugins: Plugins, specs: Sequence[ServerSpec], settings: Settings, generate: bool
 ) -> list[dict[str, Any]]:
     """Open the servers through a kernel and describe what was found."""
     from ..kernel import Kernel
+    from .check_generate import round_trips
     from .fetching import fetch_all
     from .session import waiting
 
@@ -101,59 +114,20 @@ async def _look(
     async with Kernel(settings, specs, plugins) as kernel:
         with waiting("opening the servers"):
             await kernel.settled(settings.first_byte_timeout)
-        found = kernel.status()
-    return [_named(spec) | _found(status) for spec, status in zip(specs, found, strict=True)]
+        looked = kernel.status()
+        rows = [
+            check_rows.named(spec) | check_rows.found(status, plugins)
+            for spec, status in zip(specs, looked, strict=True)
+        ]
+        if generate:
+            with waiting("asking for a token"):
+                trips = await round_trips(kernel)
+            for row, trip in zip(rows, trips, strict=True):
+                row["generate"] = trip
+    return rows
 
 
-def _named(spec: ServerSpec) -> dict[str, Any]:
-    """What the operator calls a server's model, if anything."""
-    return {"base_model": spec.base_model, "display_name": spec.display_name}
-
-
-def _found(status: ServerStatus) -> dict[str, Any]:
-    models = [{"id": model.id, "max_context": model.max_context} for model in status.models]
-    unknown = {"backend": None} if status.server.plugin is None else {}
-    return {
-        **describe(status.server),
-        **unknown,
-        "state": status.state,
-        "reason": status.reason or None,
-        "models": models,
-    }
-
-
-def _refused(error: BadServerString | Mistake) -> dict[str, Any]:
-    reason = getattr(error, "reason", error.message)
-    row = {"server": getattr(error, "shown", ""), "state": "invalid", "reason": reason}
-    return row | {"column": getattr(error, "column", 0) or None}
-
-
-def _show(rows: Sequence[Mapping[str, Any]], flags: Mapping[str, Any]) -> None:
-    from .tables import print_json, print_table
-
-    if flags.get("json"):
-        print_json(rows)
-        return
-    good = [row for row in rows if row.get("state") != "invalid"]
-    if not good:
-        return
-    if flags.get("parse_only"):
-        names = ("server", "backend", "api", "base_url", "has_key", "model")
-        headers = tuple(name.replace("_", " ").capitalize() for name in names)
-        print_table(headers, [[row[name] for name in names] for row in good])
-        return
-    headers = ("Server", "Backend", "API", "State", "Models", "Context")
-    print_table(headers, [_cells(row) for row in good])
-
-
-def _cells(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    models = row.get("models") or []
-    state = row["state"] + (f": {row['reason']}" if row.get("reason") else "")
-    return (
-        row["server"],
-        row.get("backend"),
-        row.get("api"),
-        state,
-        "\n".join(model["id"] for model in models) or None,
-        "\n".join(str(model["max_context"] or "-") for model in models) or None,
-    )
+def _is_well(row: Mapping[str, Any]) -> bool:
+    """A server that is ready, and answered if it was asked to."""
+    trip = row.get("generate")
+    return row.get("state", "ready") == "ready" and not (trip and trip["error"])

@@ -26,6 +26,9 @@ def words_of(words: Sequence[str]) -> list[str]:
         while _is_open(found[-1], words, at):
             found[-1] += f" {words[at]}"
             at += 1
+        while at < len(words) and words[at].startswith("["):  # bash's, behind a flag without `=`
+            found.append(words[at])
+            at += 1
     return found
 
 

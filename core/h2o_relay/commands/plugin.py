@@ -1,7 +1,8 @@
-"""`h2o plugin`: which plugins are installed, and how they are doing."""
+"""`h2o plugin`: which plugins are installed, and how to write, install and check one."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,13 +14,38 @@ if TYPE_CHECKING:
     from ..plugins import PluginInfo
 
 
-@click.group(invoke_without_command=True, short_help="List the plugins.")
+OTHERS = {
+    "new": "plugin_new:new_plugin",
+    "check": "plugin_check:check_plugins",
+    "install": "plugin_install:install_plugins",
+}
+"""Commands in modules of their own, imported when they are asked for."""
+
+
+class PluginCommands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *OTHERS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in OTHERS:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = OTHERS[cmd_name].partition(":")
+        found = getattr(import_module(f".{module}", __package__), name)
+        assert isinstance(found, click.Command)
+        return found
+
+
+@click.group(cls=PluginCommands, invoke_without_command=True,
+             short_help="List, check, install and write plugins.")  # fmt: skip
 @click.pass_context
 def plugin(ctx: click.Context) -> None:
-    """The plugins that are installed, and which server strings they read.
+    """The plugins that are installed, which server strings they read, and how to get more.
 
     \b
     h2o plugin list
+    h2o plugin install ollama
+    h2o plugin new acme
+    h2o plugin check acme
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_plugins)

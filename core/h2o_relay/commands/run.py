@@ -24,6 +24,7 @@ from .servers import (
 )
 
 if TYPE_CHECKING:
+    from ..plugins import Plugins
     from ..spec import ServerSpec
 
 FRONTENDS = "h2o_relay.frontends"
@@ -36,7 +37,8 @@ Serve = Callable[[Settings, list["ServerSpec"]], int | None]
 def run(servers: tuple[str, ...], **flags: Any) -> int:
     """Serve the chat UI and the API in front of these servers.
 
-    Without a SERVER the embedded model is served; the first time it is downloaded.
+    Without a SERVER the embedded model is served; the first time it is downloaded. Servers that
+    run on this machine already (Ollama, vLLM, TGI, llama.cpp, LM Studio) are served beside it.
 
     \b
     h2o run
@@ -70,8 +72,8 @@ def start(texts: Sequence[str], settings: Settings, flags: Mapping[str, Any]) ->
     from ..plugins import Plugins
     from .fetching import fetch_all
 
-    specs = configured_servers(texts, settings)
-    specs = specs or configured_servers((settings.default_server,), settings)
+    given = configured_servers(texts, settings)
+    specs = given or configured_servers((settings.default_server,), settings)
     plugins = Plugins.discover(settings.load_plugins)
     read = read_specs(plugins, specs)
     servers = servers_of(read)
@@ -82,8 +84,31 @@ def start(texts: Sequence[str], settings: Settings, flags: Mapping[str, Any]) ->
     warn_of_keys(read, specs, [*texts, flags.get("inference_server")], flags)
     log_to_stderr(settings.log_level)
     serve = frontend("proxy")
+    if not given and settings.discover:
+        read = with_found(read, plugins, settings)
     run_async(fetch_all(plugins, servers, settings))
     return serve(settings, read) or 0
+
+
+def with_found(
+    read: Sequence[ServerSpec], plugins: Plugins, settings: Settings
+) -> list[ServerSpec]:
+    """The servers, and those that run on this machine already; says what was found."""
+    from ..discovery import discover
+    from ..lock import tuning, visible
+    from ..spec import ServerSpec
+
+    specs = list(read)
+    for found in run_async(discover(plugins, settings)):
+        if found.server is None:
+            note(f"{found.url} {found.reason} and is left out; name it to have it served")
+            continue
+        product = found.server.vendor or found.server.plugin
+        note(f"found {product} at {found.url}, served as well (--no-discover leaves it out)")
+        specs.append(ServerSpec(server=found.server, tuning=tuning.of_settings(settings)))
+    if settings.visible_models is not None:
+        return visible.choose(specs, visible.read(settings.visible_models))
+    return specs
 
 
 def warn_of_keys(

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..h2ogpt import flags
-from ..settings import default
+from ..resolve import plugin_options
+from ..settings import default, environment
 from ..spec import ServerSpec
 from ..types import Tuning
 from . import tuning
@@ -23,6 +24,9 @@ OWN = frozenset(
     }
 )
 """The keys that mean something here."""
+ENGINE = "vllm"
+ENGINE_PREFIX = f"{ENGINE}_chat:local"
+"""Runs a model in vLLM with the model's own chat template."""
 GGUF = ".gguf"
 HUB = "hf:"
 
@@ -75,7 +79,8 @@ def is_local(base_model: str | None) -> bool:
 
 
 def local(base_model: str | None, place: str) -> str:
-    """The server string for a model without a server: a GGUF file, which llama.cpp runs.
+    """The server string for a model without a server: llama.cpp runs a GGUF file, and any other
+    model is run by the vLLM that the environment names.
 
     Raises LockError, which names what else can be done.
     """
@@ -86,10 +91,13 @@ def local(base_model: str | None, place: str) -> str:
         )
     if is_local(base_model):
         return f"{default('default_server')}:{base_model}"
+    if any(plugin_options(ENGINE, environment()).get(name) for name in ("command", "python")):
+        return f"{ENGINE_PREFIX}:{base_model}"
     raise LockError(
         f"{place}: nothing here can run {shown(base_model)}: llama.cpp runs a .gguf file or "
         "hf:OWNER/REPOSITORY/FILE.gguf, and no vLLM engine is configured",
-        "say which server has it, for example: --inference-server=vllm_chat:host:8000",
+        "say which server has it (--inference-server=vllm_chat:host:8000), or set "
+        "H2O_VLLM_COMMAND=/path/to/venv/bin/vllm",
     )
 
 

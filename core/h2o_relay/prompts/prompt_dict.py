@@ -16,6 +16,8 @@ from .prompt_type import PromptType, invalid, nearest, shown
 
 PARAM: Final = "prompt_dict"
 SIZE_LIMIT: Final = 64 * 1024  # characters of a prompt_dict that is a text
+MAX_STOPS: Final = 256
+MAX_TEXT: Final = 4096  # characters of one text: some stand in every turn of 10,000
 TEXTS: Final = {
     "promptA": "prompt_a",
     "promptB": "prompt_b",
@@ -111,6 +113,8 @@ def _text(key: str, value: Any, *, nullable: bool) -> str | None:
         return None if nullable else ""
     if not isinstance(value, str):
         raise _wrong(key, "a string or null", value)
+    if len(value) > MAX_TEXT:
+        raise invalid(f"{key} of a prompt_dict may have at most {MAX_TEXT} characters.", PARAM)
     return value
 
 
@@ -119,8 +123,10 @@ def _terminators(value: Any) -> tuple[str, ...]:
         return ()
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise _wrong("terminate_response", "an array of strings or null", value)
+    if len(value) > MAX_STOPS:
+        raise invalid(f"A prompt_dict may have at most {MAX_STOPS} terminators.", PARAM)
     for entry in value:
-        if not isinstance(entry, str) or not entry:
+        if not isinstance(entry, str) or not 0 < len(entry) <= MAX_TEXT:
             raise _wrong("terminate_response", "an array of strings that are not empty", entry)
     return tuple(value)
 

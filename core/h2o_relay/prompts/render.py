@@ -14,10 +14,12 @@ from typing import Any, Final
 
 from .catalog import get
 from .messages import Dialogue, Message, Turn, dialogue
-from .prompt_type import PromptType
+from .prompt_type import PromptType, invalid
 
 FAKE_SYSTEM_QUESTION: Final = "Who are you and what do you do?"
 """The user's words in the made-up first turn whose answer is the system prompt."""
+PROMPT_LIMIT: Final = 32 * 2**20
+"""Characters; twice what the largest request holds. A type's own texts stand in every turn."""
 DEFAULT: Final = (None, "None", "auto")
 """Values of `system_prompt` that stand for the prompt type's own."""
 Clock = Callable[[], datetime]
@@ -69,10 +71,14 @@ def render(
 
     # A preamble that every turn has comes once more before the first of several, as in h2oGPT.
     parts = [head] if history or not kind.preamble_each_turn else []
+    size = 0
     for number, turn in enumerate(history):
         text = inner + _asked(kind, turn.user, "", number == 0, turn_system)
         text += _answered(kind, turn.answer)
         parts.append(text if text.endswith(kind.chat_turn_sep) else text + kind.chat_turn_sep)
+        size += len(text)
+        if size > PROMPT_LIMIT:
+            raise invalid(f"The prompt has more than {PROMPT_LIMIT} characters.", "messages")
     if kind.preamble_each_turn:
         parts.append(head)
     parts.append(_asked(kind, talk.instruction, extra_input, not history, turn_system))

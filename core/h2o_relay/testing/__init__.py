@@ -1,8 +1,9 @@
 """The conformance kit: what a plugin's tests are made of, ours and third parties'.
 
-`BackendSuite` is the suite that a plugin's tests subclass, `ScriptedUpstream` the server that it
-talks to, `echo` a backend without a network for tests of frontends. Names are imported when they
-are first used, since pytest loads this package wherever h2o relay is installed.
+`BackendSuite` is the suite that a plugin's tests subclass (`LocalSuite` where there is no server),
+`ScriptedUpstream` the server that it talks to, `echo` a backend without a network for tests of
+frontends. Names are imported when they are first used, since pytest loads this package wherever
+h2o relay is installed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from . import echo as echo
     from .sockets import no_sockets as no_sockets
     from .suite import BackendSuite as BackendSuite
+    from .suite import LocalSuite as LocalSuite
     from .suite import deviates as deviates
     from .suite import does_not_apply as does_not_apply
     from .upstream import ScriptedUpstream as ScriptedUpstream
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BackendSuite": "suite",
+    "LocalSuite": "suite",
     "OpenAIWire": "wire",
     "ScriptedUpstream": "upstream",
     "Wire": "wire",
@@ -32,6 +35,7 @@ _HOMES = {
 
 __all__ = [
     "BackendSuite",
+    "LocalSuite",
     "OpenAIWire",
     "ScriptedUpstream",
     "Wire",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from h2o_relay import openai_shape
+from h2o_relay.errors import UpstreamBadResponse, error_object
 from h2o_relay.hookspecs import hookimpl
 from h2o_relay.types import Call, Capabilities, Getter, Identified, Model, Server, Target
 
@@ -51,12 +52,25 @@ async def list_models(server: Server, client: Any) -> list[Model]:
 
 @hookimpl
 async def identify(server: Server, get: Getter) -> Identified | None:
-    """Any server that lists models where OpenAI does: below /v1, or right below the URL."""
+    """Any server that lists models where OpenAI does, below /v1 or right below the URL, or that
+    refuses to without a key in the words of an API.
+    """
     for path in ("/v1", ""):
-        status, headers, _ = await get(f"{path}/models")
-        if status in (200, 401) and headers.get("content-type", "").startswith("application/json"):
+        status, _, body = await get(f"{path}/models")
+        if (status == 200 and lists_models(body)) or (
+            status in (401, 403) and error_object(body).get("message")
+        ):
             return Identified(server=found(server, "openai", path), rank=RANK)
     return None
+
+
+def lists_models(body: bytes) -> bool:
+    """Whether it is OpenAI's list of models, which may be empty."""
+    try:
+        models = openai_shape.read_models(body)
+    except UpstreamBadResponse:
+        return False
+    return bool(models) or b'"list"' in body
 
 
 def base_url(server: Server) -> str:
@@ -75,10 +89,9 @@ def authorization(server: Server) -> dict[str, str]:
 
 def found(server: Server, plugin: str, path: str) -> Server:
     """The server at a bare URL, now that its kind and its API's path are known."""
-    base = (server.url or "").rstrip("/")
     return Server(
         plugin=plugin,
-        url=base if base.endswith("/v1") or not path else base + path,
+        url=(server.url or "").rstrip("/").removesuffix("/v1") + path,
         api="chat",
         key=server.password,
         headers=server.headers,

@@ -69,7 +69,10 @@ def _groq(text: str) -> Server:
 
 def _five_fields(reader: Reader) -> tuple[str | None, str | None]:
     """Base URL and key, with what only Azure has passed over."""
-    reader.optional()
+    deployment = reader.next()
+    if deployment is not None and deployment.text.startswith("sk-"):
+        reader.secrets.append(deployment)
+        raise reader.refuse("this looks like a key, which is the fourth field", deployment)
     url = reader.url("https")
     reader.optional()
     key = reader.secret()

@@ -11,42 +11,33 @@
 
 It runs the plugin in a real kernel against a scripted upstream. A test that does not fit is
 replaced under `@deviates("why")` or taken away by `does_not_apply("why")`; one that is changed
-without a reason fails the suite.
+without a reason fails the suite. `LocalSuite` is for backends that have no server.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from .answers import AnswerTests
 from .base import MODEL, TEXTS, Relay, SuiteBase
 from .declaring import DeclaringTests
-from .deviations import deviates, does_not_apply, unexplained
+from .deviations import deviates, does_not_apply
 from .failing import FailingTests
+from .judged import Judged
 from .leaving import LeavingTests
+from .local import LocalSuite
 from .parsing import ParsingTests
 
 __all__ = [
     "MODEL",
     "TEXTS",
     "BackendSuite",
+    "LocalSuite",
     "Relay",
     "SuiteBase",
     "deviates",
     "does_not_apply",
 ]
-JUDGE = "test_deviations_have_reasons"
 
 
-class BackendSuite(ParsingTests, DeclaringTests, AnswerTests, FailingTests, LeavingTests):
+class BackendSuite(Judged, ParsingTests, DeclaringTests, AnswerTests, FailingTests, LeavingTests):
     """Subclass it as `Test...` and set `plugin`, `documented`, `malformed`, `secret_string` and
     `server_for`; the rest has defaults."""
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if JUDGE in vars(cls):
-            raise TypeError(f"{cls.__name__} must not replace {JUDGE}")
-
-    def test_deviations_have_reasons(self) -> None:
-        changed = unexplained(type(self), BackendSuite)
-        assert not changed, f"changed without @deviates or does_not_apply: {', '.join(changed)}"

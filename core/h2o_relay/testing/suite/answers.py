@@ -59,7 +59,8 @@ class AnswerTests(SuiteBase):
             await relay.stream(x_conformance=value)
             sent = [request.json().get("x_conformance") for request in relay.asked]
         if "x_conformance" in self.capabilities().fields:
-            assert sent == [value, value]
+            assert len(sent) > 1
+            assert all(item == value for item in sent)
             assert completion.dropped == ()
         else:
             assert "x_conformance" in completion.dropped
@@ -100,7 +101,7 @@ class AnswerTests(SuiteBase):
 
         async def longest_gap() -> float:
             paced = self.reply(texts, lambda play: play.paced(0.002))
-            async with self.relay(paced) as relay, _ticking() as gaps:
+            async with self.relay(paced) as relay, ticking() as gaps:
                 answers = await asyncio.gather(*(relay.stream() for _ in range(STREAMS)))
             assert {said(chunks) for chunks in answers} == {"".join(texts)}
             return max(gaps)
@@ -111,7 +112,7 @@ class AnswerTests(SuiteBase):
         slow: Reply = self.reply(change=lambda play: play.paced(0.05))
 
         async def longest_gap() -> float:
-            async with self.relay(slow) as relay, _ticking() as gaps:
+            async with self.relay(slow) as relay, ticking() as gaps:
                 answers = await asyncio.gather(*(relay.generate() for _ in range(STREAMS)))
             assert {item.text for item in answers} == {"".join(TEXTS)}
             return max(gaps)
@@ -171,7 +172,7 @@ async def _tick(gaps: list[float]) -> None:
 
 
 @asynccontextmanager
-async def _ticking() -> AsyncIterator[list[float]]:
+async def ticking() -> AsyncIterator[list[float]]:
     """Gaps between turns of the loop, noted for the length of the block."""
     gaps: list[float] = []
     ticking = asyncio.create_task(_tick(gaps))

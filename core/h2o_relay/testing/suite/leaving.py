@@ -74,7 +74,7 @@ class LeavingTests(SuiteBase):
                 pass
             for chunks in await asyncio.gather(*others):
                 assert "".join(item.text for item in chunks) == "".join(TEXTS)
-            assert len(relay.upstream.gone) == 1
+            assert len(relay.upstream.gone) <= 1
 
     def _endless(self, request: Received) -> Play:
         return self.speaks.reply(request, TEXTS).upto(3) + play(hang)
@@ -83,8 +83,10 @@ class LeavingTests(SuiteBase):
         await until(lambda: relay.upstream.answering, within=2)
         await asyncio.sleep(0.02)
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        ended, _ = await asyncio.wait([task], timeout=self.within)
+        await asyncio.wait([task], timeout=5)  # so that a bad one does not outlive the test
+        assert ended, "the answer went on after it was cancelled"
+        assert task.cancelled(), "the cancellation was swallowed"
         await self._noticed(relay)
 
     async def _noticed(self, relay: Relay) -> None:

@@ -1,0 +1,156 @@
+"""Calls to OpenAI's other paths: from a model's name to an upstream's answer, bytes both ways."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import orjson
+
+from .answer import entered
+from .errors import RelayError, UnknownURL, error_object, from_response, redact
+from .faults import checked_call, fault
+from .form_data import find_field, is_form, with_field
+from .openai_shape import beginning, seconds_to_wait
+from .plugins import Plugin
+from .splice import with_model
+from .types import Call, Deployment, Reply
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
+    from .links import Link
+    from .registry import Entry
+
+NAMED = frozenset({"/embeddings", "/audio/speech"})
+"""JSON paths for which OpenAI's API reference requires `model`: it is written in where it is
+missing. Elsewhere it may be unknown to the server."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Forwarded(Reply):
+    """A server's answer of status 200 to 299, and who gave it; header names are lower-case."""
+
+    deployment: Deployment
+
+
+def offers(link: Link, call: Call) -> bool:
+    """Whether a server has what is called, as far as its plugin can tell."""
+    if call.path in link.capabilities.paths:
+        return True
+    target = checked_call(link.plugin, "target", lambda p: p.target(link.server, call))
+    return target is not None
+
+
+def offered(entries: Iterable[Entry], call: Call) -> bool:
+    """Whether some server has what is called, or may turn out to have it."""
+    for entry in entries:
+        try:
+            if entry.link is None or offers(entry.link, call):
+                return True
+        except RelayError:
+            return True  # whoever calls its model is told
+    return False
+
+
+@contextlib.asynccontextmanager
+async def forward(kernel: Kernel, model: str | int | None, call: Call) -> AsyncIterator[Forwarded]:
+    """`Kernel.forward`."""
+    name = await _first(kernel, call) if model is None else model
+    async with kernel.leased(name) as (route, client), contextlib.AsyncExitStack() as stack:
+        link, deployment = route.link, route.deployment
+        if not offers(link, call):
+            raise _not_offered(deployment, call)
+        gate = await entered(link, deployment)
+        if gate is not None:
+            stack.callback(gate.release)
+        plugin = link.plugin
+        try:
+            sent = addressed(call, deployment.model)
+            forwarding = plugin.forward(deployment.server, client, sent)
+            reply = await forwarding.__aenter__()
+        except RelayError:
+            raise
+        except Exception as error:
+            raise fault(plugin, "forward", error) from error
+        stack.push_async_exit(forwarding)
+        headers = {key.lower(): value for key, value in reply.headers.items()}
+        chunks = await stack.enter_async_context(
+            contextlib.aclosing(_checked(plugin, reply.chunks))
+        )
+        if reply.status >= 300:
+            body = await beginning(chunks)
+            raise refusal(reply.status, body, headers.get("retry-after"), deployment, call)
+        yield Forwarded(status=reply.status, headers=headers, chunks=chunks, deployment=deployment)
+
+
+async def _first(kernel: Kernel, call: Call) -> str | None:
+    """The first listed model whose server offers what is called, rather one that is up."""
+    await kernel.route(None)
+    able = [
+        route
+        for route in kernel.snapshot.routes.values()
+        if route.deployment.visible and route.reached_by is not None
+        and not route.mismatch and offers(route.reached_by, call)
+    ]  # fmt: skip
+    best = next((route for route in able if route.entry.up), able[0] if able else None)
+    return None if best is None else best.deployment.name
+
+
+def addressed(call: Call, model: str) -> Call:
+    """The call with the server's own name for the model, if it names one or must; all other bytes
+    stay as they are.
+    """
+    if call.params is not None:
+        named = call.params.get("model")
+        if named == model or (named is None and call.path not in NAMED):
+            return call
+        params = {**call.params, "model": model}
+        same = isinstance(call.body, bytes)
+        body = with_model(call.body, call.params, model) if same else orjson.dumps(params)  # type: ignore[arg-type]
+        return replace(call, body=body, params=params)
+    kind = call.headers.get("content-type", "")
+    if is_form(kind) and isinstance(call.body, bytes):
+        field = find_field(call.body, kind, "model")
+        if field is not None and field.value != model:
+            return replace(call, body=with_field(call.body, field, model))
+    return call
+
+
+async def _checked(plugin: Plugin, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The pieces of an answer; what is no RelayError becomes a PluginError."""
+    try:
+        async for piece in chunks:
+            yield piece
+    except RelayError:
+        raise
+    except Exception as error:
+        raise fault(plugin, "forward", error) from error
+    finally:
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def refusal(
+    status: int, body: bytes, wait: str | None, deployment: Deployment, call: Call
+) -> RelayError:
+    """The error for a status of 300 and above. A server that has no such path says so with 501
+    (llama.cpp: what it was not started for), or with a 404 or 405 that is no error of OpenAI's.
+    """
+    secret = deployment.server.key
+    error = redact(error_object(body), secret)
+    if status == 501 or (status in (404, 405) and not {"type", "code"} & error.keys()):
+        reason = error.get("message") if status == 501 else None
+        return _not_offered(deployment, call, reason if isinstance(reason, str) else "")
+    return from_response(status, body, retry_after=seconds_to_wait(wait), secret=secret)
+
+
+def _not_offered(deployment: Deployment, call: Call, reason: str = "") -> UnknownURL:
+    said = f": {reason[:300]}" if reason else ""
+    return UnknownURL(
+        f"The server of the model `{deployment.name}` does not offer "
+        f"{call.method} /v1{call.path}{said}.",
+        param="model",
+    )

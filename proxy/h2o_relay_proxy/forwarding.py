@@ -1,0 +1,149 @@
+"""POST to any other path below /v1 that a server offers: the body goes up and the answer comes down
+as they are, but for the model's name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+from h2o_relay.errors import RelayError
+from h2o_relay.form_data import find_field, is_form
+from h2o_relay.forwarding import Forwarded
+from h2o_relay.http_body import read_all
+from h2o_relay.kernel import KernelAPI
+from h2o_relay.settings import Settings
+from h2o_relay.types import Call
+
+from .body import JSON, check_media_type, decode
+from .checks import check_embeddings, check_model
+from .exchange import Exchange
+from .generation import Attended, backend
+from .respond import SAFE, draining, encoded, error_event
+
+PATH = re.compile(rb"/v1((?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+)")
+"""Plain words between slashes: nothing that a server could read as another path."""
+UP = (
+    b"content-type", b"accept", b"accept-language", b"openai-beta", b"anthropic-version",
+    b"anthropic-beta",
+)  # fmt: skip
+"""The caller's headers that a server is sent."""
+DOWN = ("content-type", "content-disposition")
+"""The server's headers that the caller is sent."""
+EVENTS = "text/event-stream"
+SMALL = 64 * 1024  # bytes of an answer of known length that is sent in one piece
+log = logging.getLogger(__name__)
+
+
+class Forwarding:
+    """Passes requests on to what a kernel's servers offer."""
+
+    def __init__(self, kernel: KernelAPI, settings: Settings) -> None:
+        self._kernel = kernel
+        self._max_body = settings.max_body
+        self._max_answer = settings.max_event
+
+    def offers(self, path: bytes) -> bool:
+        """Whether some server has, or may have, this path."""
+        match = PATH.fullmatch(path)
+        return match is not None and self._kernel.offers(
+            Call(method="POST", path=match[1].decode())
+        )
+
+    async def answer(self, exchange: Exchange) -> None:
+        """Raises RelayError while nothing has been sent."""
+        headers = exchange.headers
+        kind = headers.get(b"content-type", b"").decode("latin-1")
+        form = is_form(kind)
+        check_media_type({**headers, b"content-type": JSON} if form else headers)
+        body = exchange.ready_body(self._max_body)
+        if body is None:
+            body = await exchange.body(self._max_body)
+        call = Call(
+            method="POST",
+            path=exchange.path.removeprefix(b"/v1").decode(),
+            headers={name.decode(): headers[name].decode() for name in UP if name in headers},
+            body=body,
+            params=None if form else decode(body),
+        )
+        model = _named(call, kind, body)
+        with Attended(exchange):
+            async with self._kernel.forward(model, call) as reply:
+                await self._pass_on(reply, exchange)
+
+    async def _pass_on(self, reply: Forwarded, exchange: Exchange) -> None:
+        block = _block(reply)
+        extra = backend(reply.deployment.server.plugin or "")
+        if reply.status != 200 or _length(reply) <= SMALL:
+            body = await read_all(reply.chunks, self._max_answer)
+            exchange.reply(body, reply.status, block, extra)
+            return
+        first = await anext(reply.chunks, b"")
+        if not first:
+            exchange.reply(b"", 200, block, extra)
+            return
+        exchange.begin(block, extra)
+        await _stream(first, reply.chunks, exchange, events=_is_stream(reply))
+
+
+async def _stream(
+    first: bytes, chunks: AsyncIterator[bytes], exchange: Exchange, *, events: bool
+) -> None:
+    """Write what comes. An answer that breaks off does not end as if it were whole: the connection
+    does, after an error event where there can be one.
+    """
+    data, ending, last = first, b"", b""
+    try:
+        while data:
+            exchange.write(data)
+            ending = (ending + data)[-4:]
+            if exchange.full:
+                await exchange.drained()
+            data = await anext(chunks, b"")
+    except RelayError as error:
+        log.warning("%s: %s in mid-answer", exchange.name, error.code)
+        last = error_event(error)
+    except asyncio.CancelledError:
+        if exchange.gone:
+            raise
+        last = error_event(draining())
+    if not last:
+        exchange.end(b"")
+    elif events and ending.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
+        exchange.end(last)
+
+
+def _named(call: Call, kind: str, body: bytes) -> Any:
+    """The model that a request names, in whatever shape. Raises InvalidRequest."""
+    if call.params is None:
+        field = find_field(body, kind, "model")
+        return None if field is None else field.value
+    check_model(call.params)
+    if call.path == "/embeddings":
+        check_embeddings(call.params)
+    return call.params.get("model")
+
+
+def _block(reply: Forwarded) -> bytes:
+    """The answer's own headers, encoded."""
+    sent = [
+        (name.encode(), reply.headers[name].encode("latin-1"))
+        for name in DOWN
+        if name in reply.headers
+    ]
+    if _is_stream(reply):
+        sent.append((b"x-accel-buffering", b"no"))  # nginx would hold events back otherwise
+    return encoded([*sent, *SAFE])
+
+
+def _is_stream(reply: Forwarded) -> bool:
+    return reply.headers.get("content-type", "").lower().startswith(EVENTS)
+
+
+def _length(reply: Forwarded) -> float:
+    """Bytes of the answer, if the server says so; else more than any."""
+    length = reply.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() else float("inf")
