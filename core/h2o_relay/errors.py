@@ -295,9 +295,13 @@ class UpstreamUnidentified(UpstreamError):
 
 
 class UpstreamRedirect(UpstreamError):
-    """The upstream redirects, which is never followed."""
+    """The upstream redirects to `location`, as it wrote it, which is never followed."""
 
     code = "upstream_redirect"
+
+    def __init__(self, message: str, *, location: str = "") -> None:
+        super().__init__(message)
+        self.location = location
 
 
 class UpstreamAuthError(UpstreamError):

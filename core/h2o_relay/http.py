@@ -289,7 +289,10 @@ def check_head(response: Response) -> None:
     """Refuse what the relay never asked for: redirects and compressed bodies."""
     status = response.status
     if 300 <= status < 400:
-        raise UpstreamRedirect(f"the upstream server redirects ({status}), which is not followed")
+        raise UpstreamRedirect(
+            f"the upstream server redirects ({status}), which is not followed",
+            location=response.header(b"location"),
+        )
     encoding = response.header(b"content-encoding")
     if encoding and encoding.strip().lower() != "identity":
         raise UpstreamBadResponse("the upstream server compressed its answer although asked not to")

@@ -36,6 +36,9 @@ ANSWER = 1024  # tokens of an answer whose context nobody knows: h2oGPT's max_ne
 CHAT_TYPES = frozenset({"openai_chat", "anthropic", "google", "mistralai", "groq", "unknown"})
 """Prompt types that stand for a server's own chat (h2oGPT's recipe for Ollama names one)."""
 LIMITS = ("max_completion_tokens", "max_tokens")
+FOREIGN_LIMITS = ("n_predict", "max_new_tokens")
+"""What llama.cpp and TGI call it. llama.cpp reads all but TGI's for either API; its own name wins,
+and -1 is no limit there."""
 
 
 def renders(deployment: Deployment, can: Capabilities) -> bool:
@@ -97,7 +100,8 @@ def tune(request: Request, tuning: Tuning, *, rendering: bool) -> None:
         params |= {"max_tokens": tuning.max_new_tokens} if tuning.max_new_tokens else {}
     most = tuning.max_max_new_tokens
     if most is not None:
-        lowered = [name for name in asked if params[name] > most]
+        given = [name for name in (*LIMITS, *FOREIGN_LIMITS) if params.get(name) is not None]
+        lowered = [name for name in given if _is_over(params[name], most)]
         if lowered:
             request.tell("limited", ", ".join(f"{name}={most}" for name in lowered))
         params |= dict.fromkeys(lowered, most)
@@ -108,6 +112,10 @@ def tune(request: Request, tuning: Tuning, *, rendering: bool) -> None:
         params["messages"] = [{"role": "system", "content": tuning.system_prompt}, *messages]
     if params != request.params:
         request.params, request.body = params, None
+
+
+def _is_over(limit: Any, most: int) -> bool:
+    return type(limit) is not int or not 0 <= limit <= most
 
 
 async def _trim(route: Route, client: Any, request: Request) -> None:
@@ -212,6 +220,8 @@ class _Rendering:
         request.prompt, request.stops = rendered.prompt, rendered.stops
         read = {"tools"} if self._template is not None else set()
         request.drop(*(name for name in params if name in CHAT_ONLY and name not in read))
+        if params.get("prompt_dict") and rendered.prompt_type.name != "custom":
+            request.drop("prompt_dict")
         return rendered.prompt_type
 
     async def _render(self, messages: Sequence[Message]) -> Rendered:
@@ -275,7 +285,9 @@ def _chosen(deployment: Deployment, params: Mapping[str, Any]) -> tuple[PromptTy
     """
     tuning = deployment.tuning
     asked, given = params.get("prompt_type"), params.get("prompt_dict")
-    if given and asked in (None, ""):
+    if asked in catalog.UNSET:
+        asked = None  # h2oGPT's clients say so where they choose none
+    if given and asked is None:
         asked = "custom"
     if asked is not None and type(asked) not in (str, int):
         raise InvalidRequest(

@@ -53,13 +53,14 @@ class Exchange:
 
     def __init__(
         self, protocol: RelayProtocol, method: str, path: bytes, version: str,
-        headers: list[tuple[bytes, bytes]], keep_alive: bool,
+        headers: list[tuple[bytes, bytes]], keep_alive: bool, query: bytes = b"",
     ) -> None:  # fmt: skip
-        """`headers` have lower-case names; `path` is as it was sent, without the query."""
+        """`headers` have lower-case names; `path` and `query` are as they were sent."""
         self._protocol = protocol
         self._pieces: list[bytes] = []
         self.method = method
         self.path = path
+        self.query = query
         self.version = version
         self.header_list = headers
         self.headers = fields = dict(headers)  # the last of a name

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+from .closing import Transport
+
 
 class Flow:
-    """The writing half of a connection's protocol; `abort` is the connection's."""
+    """The writing half of a connection's protocol."""
+
+    transport: Transport
 
     def __init__(self, loop: asyncio.AbstractEventLoop, patience: float) -> None:
         """A client that reads nothing for `patience` seconds is dropped."""
@@ -19,7 +23,7 @@ class Flow:
         """The client does not read as fast as it is written to."""
 
     def abort(self) -> None:
-        raise NotImplementedError
+        self.transport.abort()
 
     async def drained(self) -> None:
         """Wait until the client has read enough of what was written, or is gone."""
@@ -27,20 +31,16 @@ class Flow:
             self._writable = self._flow_loop.create_future()  # one answer at a time waits
             await self._writable
 
-    def unread(self) -> int:
-        """Bytes that were written and that the client has not taken."""
-        raise NotImplementedError
-
     def pause_writing(self) -> None:
         self.full = True
         self._watch()
 
     def _watch(self) -> None:
-        self._left = self.unread()
+        self._left = self.transport.get_write_buffer_size()
         self._stalled = self._flow_loop.call_later(self._patience, self._look)
 
     def _look(self) -> None:
-        if self.unread() < self._left:
+        if self.transport.get_write_buffer_size() < self._left:
             self._watch()  # slow, but it reads
         else:
             self.abort()

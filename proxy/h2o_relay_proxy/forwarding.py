@@ -65,6 +65,7 @@ class Forwarding:
         call = Call(
             method="POST",
             path=exchange.path.removeprefix(b"/v1").decode(),
+            query=exchange.query.decode("latin-1"),
             headers={name.decode(): headers[name].decode() for name in UP if name in headers},
             body=body,
             params=None if form else decode(body),

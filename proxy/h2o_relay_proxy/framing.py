@@ -41,7 +41,7 @@ def head_fault(headers: list[Header], unread: int) -> RelayError | None:
     for _, value in headers:
         if not value.isascii():
             return InvalidRequest("A header is not ASCII.", code="invalid_header")
-    if sum(name == b"host" for name, _ in headers) > 1:
+    if len(dict(headers)) < len(headers) and sum(name == b"host" for name, _ in headers) > 1:
         return InvalidRequest("There are two Host headers.", code="invalid_header")
     if unread > HEAD_LIMIT:
         size = sum(len(name) + len(value) for name, value in headers)
@@ -50,15 +50,16 @@ def head_fault(headers: list[Header], unread: int) -> RelayError | None:
     return None
 
 
-def path_of(url: bytes) -> bytes:
-    """The path of a request's target, as it was sent. Raises ValueError, AttributeError or
+def target_of(url: bytes) -> tuple[bytes, bytes]:
+    """Path and query of a request's target, as they were sent. Raises ValueError, AttributeError or
     httptools' HttpParserError for a target that is no URL.
     """
     if PLAIN_PATH.fullmatch(url) is not None:
-        return url
-    path: bytes = httptools.parse_url(url).path
+        return url, b""
+    parsed = httptools.parse_url(url)
+    path: bytes = parsed.path
     path.decode("ascii")
-    return path
+    return path, parsed.query or b""
 
 
 def whole_refusal(error: RelayError) -> bytes:

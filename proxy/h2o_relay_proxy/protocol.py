@@ -32,7 +32,7 @@ from .closing import Transport
 from .deadline import Deadline
 from .exchange import Exchange
 from .flow import Flow
-from .framing import HEAD_LIMIT, head_fault, path_of, whole_refusal, without_upgrade
+from .framing import HEAD_LIMIT, head_fault, target_of, whole_refusal, without_upgrade
 from .respond import encoded
 
 URL_LIMIT = 16 * 1024
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 
 class RelayProtocol(Flow, asyncio.Protocol):
-    """One client's connection. Use `with_settings` to get a class for a server."""
+    """One client's connection; a server has a subclass with its settings."""
 
     settings: ClassVar[Settings]
     _standing: ClassVar[tuple[Any, bytes]] = (None, b"")
@@ -108,12 +108,6 @@ class RelayProtocol(Flow, asyncio.Protocol):
             self._last = True
             self._running.keep_alive = False
 
-    def abort(self) -> None:
-        self.transport.abort()
-
-    def unread(self) -> int:
-        return int(self.transport.get_write_buffer_size())
-
     # Reading
 
     def data_received(self, data: bytes) -> None:
@@ -155,8 +149,8 @@ class RelayProtocol(Flow, asyncio.Protocol):
 
     def _read_later(self) -> None:
         """What waited as bytes, and what uvloop has read since: it may do so before this call."""
-        data, self._later, self._later_size = b"".join(self._later), [], 0
-        self.data_received(data)
+        kept, self._later, self._later_size = self._later, [], 0
+        self.data_received(b"".join(kept))
 
     def _expect_more(self) -> None:
         """Half a request is there: the rest has `read_timeout`, and again for enough of a body.
@@ -216,13 +210,13 @@ class RelayProtocol(Flow, asyncio.Protocol):
         parser, headers = self._parser, self._headers
         version = parser.get_http_version()
         try:
-            path = path_of(self._url)
+            path, query = target_of(self._url)
         except (ValueError, AttributeError, httptools.HttpParserError):
             self._refuse(InvalidRequest("The request's URL is not valid.", code="invalid_url"))
             return
         keep_alive = version != "1.0" and parser.should_keep_alive() and not self._last
         method = parser.get_method().decode("ascii")
-        exchange = Exchange(self, method, path, version, headers, keep_alive)
+        exchange = Exchange(self, method, path, version, headers, keep_alive, query)
         self._in_head = False
         self._coming = exchange
         if self._running is None:
@@ -250,7 +244,8 @@ class RelayProtocol(Flow, asyncio.Protocol):
         self._unread = 0
         if self._running is self._coming:
             self._deadline.stop()
-        self.want_more()  # nobody may ask for it: a client that goes must be noticed all the same
+        if not self._reading:
+            self.want_more()  # nobody else may: a client that goes must be noticed all the same
         if self._coming is not None:
             self._coming.end_of_request()
             self._coming = None
@@ -313,7 +308,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
 
     @property
     def standing(self) -> bytes:
-        """The headers of every answer, which uvicorn renews each second: the date."""
+        """The headers of every answer: the date, which uvicorn renews each second."""
         headers = self._server.default_headers
         if headers is not self._standing[0]:
             type(self)._standing = (headers, encoded(headers))
@@ -328,7 +323,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
         self._refused = True
         self._deadline.stop()
         if self._queue and not self._queue[-1].complete:
-            self._queue.pop()  # the request at fault
+            self._queue.pop()  # it is at fault
         running = self._running
         if running is None:
             self._last_words(error)
@@ -351,8 +346,3 @@ class RelayProtocol(Flow, asyncio.Protocol):
             self.transport.close()
         else:
             self._refuse(RequestTimeout("The request did not arrive in time."))
-
-
-def with_settings(settings: Settings) -> type[RelayProtocol]:
-    """The protocol class for a server with these settings."""
-    return type("BoundRelayProtocol", (RelayProtocol,), {"settings": settings})

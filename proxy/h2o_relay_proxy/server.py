@@ -23,7 +23,7 @@ from .announce import announce
 from .app import App, create_app
 from .chat_ui import chat_ui
 from .ports import BACKLOG, address, listen
-from .protocol import with_settings
+from .protocol import RelayProtocol
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ async def running(app: App, settings: Settings, api: socket.socket) -> AsyncIter
     """The API on a bound socket, answering inside the block and drained after it."""
     config = uvicorn.Config(
         app,
-        http=with_settings(settings),
+        http=type("BoundRelayProtocol", (RelayProtocol,), {"settings": settings}),
         lifespan="off",
         ws="none",
         access_log=False,

@@ -30,6 +30,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         for name in table.env_names(item.name):
             monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("H2O_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("H2O_DISCOVER", "0")  # whatever runs on this machine
     monkeypatch.setenv("H2O_DEFAULT_SERVER", "echo")  # no test downloads the embedded model
     info = tmp_path / "plugins" / "h2o_relay_echo_test-1.0.dist-info"
     info.mkdir(parents=True)

@@ -176,6 +176,7 @@ def call(
     for item in fields(Settings):
         for name in table.env_names(item.name):
             monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("H2O_DISCOVER", "0")  # whatever runs on this machine
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
     monkeypatch.setenv("REPLICATE_API_TOKEN", "r8-canary")
     monkeypatch.setenv("H2O_CACHE_DIR", str(tmp_path / "cache"))

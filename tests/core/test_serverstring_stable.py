@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from importlib.metadata import entry_points
-from pathlib import Path
 
-import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -15,7 +12,6 @@ from h2o_relay.errors import BadServerString
 from h2o_relay.plugins import Plugins
 from h2o_relay.types import Server
 
-ROWS = json.loads((Path(__file__).parents[1] / "data" / "server_strings_core.json").read_text())
 PLUGINS = Plugins.discover("openai,vllm,llama_cpp")
 PREFIXES = ("vllm", "vllm_chat", "openai", "openai_chat", "http", "https", "llama_cpp")
 SECRETS = {"key", "user", "password", "headers", "shown"}
@@ -68,11 +64,6 @@ def same(text: str) -> Server:
     for name in ("key", "password", "user"):
         assert (getattr(again, name) is None) == (getattr(server, name) is None), name
     return server
-
-
-@pytest.mark.parametrize("text", ROWS["read"])
-def test_the_documented_ones(text: str) -> None:
-    same(text)
 
 
 @given(own_forms() | bare_forms())

@@ -143,7 +143,7 @@ def test_servers_on_this_machine_stand_beside_the_embedded_model(
     """The llama.cpp server wants a key and the relay is a relay: both are named and left out."""
     urls = [llama_server.removesuffix("/v1"), with_ui.url, gradio]
     ports = ",".join(url.rpartition(":")[2] for url in urls)
-    with relay(f"--discover-ports={ports}") as running:
+    with relay("--discover", f"--discover-ports={ports}") as running:
         running.wait_for(f"{urls[0]} wants a key and is left out")
         running.wait_for(f"{urls[1]} is another relay and is left out")
         running.wait_for(f"found gradio_remote at {gradio}, served as well")

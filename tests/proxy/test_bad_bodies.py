@@ -150,7 +150,7 @@ async def test_models_that_are_not_there(
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
-        params_of("model invalid_type", model=7),
+        params_of("model invalid_type", model=1.5),
         params_of("model invalid_type", model=["m"]),
         params_of("messages missing_required_parameter", messages=None),
         params_of("messages invalid_type", messages="hi"),

@@ -16,6 +16,8 @@ SERVERS = frozenset(
         "default_server",
         "load_plugins",
         "concurrency_count",
+        "discover",
+        "discover_ports",
     }
 )
 PROMPTS = frozenset(

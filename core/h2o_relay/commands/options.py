@@ -23,6 +23,8 @@ LISTENING = frozenset(
         "port",
         "ui",
         "allow_open",
+        "discover",
+        "discover_ports",
         "write_timeout",
         "drain_timeout",
         "read_timeout",

@@ -68,13 +68,13 @@ def _wanted(names: tuple[str, ...], every: bool) -> list[PluginInfo]:
 
     if every == bool(names):
         raise Mistake("name plugins, or say --all", "see: h2o plugin list")
-    infos = {info.name: info for info in Plugins.discover().infos()}
-    unknown = [name for name in names if name not in infos]
+    known = Plugins.discover().names()
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise Mistake(f"no plugin named {unknown[0]!r} is installed", "see: h2o plugin list")
-    if not infos:
+    if not known:
         raise Mistake("no plugins are installed", "see: h2o plugin install --help")
-    return list(infos.values()) if every else [infos[name] for name in dict.fromkeys(names)]
+    return Plugins.discover(None if every else ",".join(names)).infos()
 
 
 def _checked(infos: list[PluginInfo], jobs: int, limit: float) -> Iterator[Result]:

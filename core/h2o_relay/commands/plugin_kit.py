@@ -69,7 +69,8 @@ def check(info: PluginInfo, limit: float) -> Result:
     report, said = _run([suites], limit, ["--relay-plugin", info.name])
     if report is None:
         return Result(info, f"its suite did not end well: {said}")
-    problem = "; ".join(report["errors"]) or None
+    undeclared = [suite["problem"] for suite in report["suites"] if suite["problem"]]
+    problem = "; ".join([*report["errors"], *undeclared]) or None
     if problem is None and not report["tests"]:
         files = ", ".join(file.name for file in suites.files)
         problem = f"{files}: no subclass of BackendSuite or LocalSuite has plugin = {info.name!r}"
@@ -94,7 +95,9 @@ def declare(infos: Iterable[PluginInfo], limit: float) -> list[Result]:
             raise Failure(f"the suites cannot be read: {'; '.join(reasons)}")
         for suite in report["suites"]:
             if suite["plugin"] in results:
-                results[suite["plugin"]].declared = suite["declared"]
+                result = results[suite["plugin"]]
+                result.declared = suite["declared"]
+                result.problem = result.problem or suite["problem"]
     return list(results.values())
 
 

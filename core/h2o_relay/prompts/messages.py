@@ -59,7 +59,8 @@ def dialogue(messages: Sequence[Message], *, continue_final: bool = False) -> Di
         elif role in USER_ROLES:
             _say(spoken, True, text)
         else:
-            _say(spoken, False, "\n".join(filter(None, [text, *_calls(message)])))
+            calls = _calls(message, f"messages[{number}]")
+            _say(spoken, False, "\n".join(filter(None, [text, *calls])))
     turns = _pairs(spoken)
     instruction, begun = "", None
     if spoken and spoken[-1][0]:
@@ -124,12 +125,30 @@ def _pairs(spoken: Sequence[tuple[bool, str]]) -> list[Turn]:
     return turns
 
 
-def _calls(message: Message) -> list[str]:
-    """The calls of tools in an assistant's message, each a JSON object on one line."""
-    calls = [call.get("function") for call in message.get("tool_calls") or ()]
-    calls.append(message.get("function_call"))
+def _calls(message: Message, path: str) -> list[str]:
+    """The calls of tools in an assistant's message, each a JSON object on one line.
+
+    Raises InvalidRequest for what is no call: `path` names the message.
+    """
+    given = message.get("tool_calls") or ()
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise _no_call(f"{path}.tool_calls", "an array")
+    calls = []
+    for number, call in enumerate(given):
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if not isinstance(function, Mapping):
+            raise _no_call(f"{path}.tool_calls[{number}]", "a function's call")
+        calls.append(function)
+    old = message.get("function_call")
+    if old is not None:
+        if not isinstance(old, Mapping):
+            raise _no_call(f"{path}.function_call", "an object")
+        calls.append(old)
     return [
         orjson.dumps({"name": call.get("name"), "arguments": call.get("arguments")}).decode()
         for call in calls
-        if isinstance(call, Mapping)
     ]
+
+
+def _no_call(path: str, wanted: str) -> InvalidRequest:
+    return InvalidRequest(f"'{path}' must be {wanted}.", param=path, code="invalid_type")

@@ -3,8 +3,9 @@
     python -m pytest -p h2o_relay.testing.report --relay-plugin vllm --relay-report out.json FILE
 
 Of the tests that are collected, those of suites are run; of all plugins', if none is named. The
-report is JSON: `suites` (`plugin`, `name`, `declared`: see `declared.describe`), `tests` (`suite`,
-`name`, `check`, `outcome`, `reason`) and `errors` (what could not be collected).
+report is JSON: `suites` (`plugin`, `name`, `declared`: see `declared.describe`, `problem`: why that
+is not known), `tests` (`suite`, `name`, `check`, `outcome`, `reason`) and `errors` (what could not
+be collected).
 """
 
 from __future__ import annotations
@@ -69,13 +70,15 @@ class Report:
         }  # fmt: skip
         if suite.__name__ in self.suites:
             return
+        problem = None
         try:
             declared = describe(suite().plugins(), suite.plugin, suite.documented)
         except RelayError as error:
-            self.errors.append(f"{suite.__name__}: {error.message}")
-            declared = {}
-        about = {"plugin": suite.plugin, "name": suite.__name__, "declared": declared}
-        self.suites[suite.__name__] = about
+            problem, declared = f"{suite.__name__}: {error.message}", {}
+        self.suites[suite.__name__] = {
+            "plugin": suite.plugin, "name": suite.__name__, "declared": declared,
+            "problem": problem,
+        }  # fmt: skip
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -14,8 +13,6 @@ from .app import NOCHAT, NOCHAT_PLAIN
 from .calls import call, new_session_hash, post
 from .session import GradioClient, Session, session
 from .update import Update
-
-log = logging.getLogger(__name__)
 
 
 async def updates(
@@ -51,9 +48,8 @@ async def _chat(opened: Session, request: Request, total: float | None) -> Async
     app, api = opened.app, opened.app.chat_api
     assert api is not None
     order = chat.order(app, api, request)
-    unread = sorted(name for name in request.params if name not in chat.FIELDS)
-    if unread:
-        log.warning("%s: a plain chat takes no %s", opened.server.shown, ", ".join(unread))
+    if opened.server.options.get("api") != "chat":  # it was taken for h2oGPT until now
+        request.drop(*(n for n in request.params if n in h2ogpt.FIELDS and n not in chat.FIELDS))
     session_hash = ""
     if order.seed is not None:
         session_hash = new_session_hash()

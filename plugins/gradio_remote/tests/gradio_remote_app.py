@@ -1,5 +1,5 @@
 """Real Gradio apps for the tests, run as a program: one line of JSON with their addresses, then
-they serve until their standard input ends.
+they serve until their standard input ends. Names after the first argument choose some of them.
 
 `h2ogpt` has the endpoints of h2oGPT that a remote caller needs; what was asked of it is written to
 the folder that the first argument names, one file a request. `closed` is the same with a login.
@@ -133,27 +133,33 @@ def mounted(page: gr.Blocks) -> tuple[uvicorn.Server, str]:
 
 
 def main() -> None:
-    closed = h2ogpt()
-    pages = {
-        "h2ogpt": h2ogpt(),
-        "closed": closed,
-        "chat": gr.ChatInterface(respond),
-        "thinking": gr.ChatInterface(lambda message, history: (yield from thinking(message))),
-        "custom": custom(),
-        "image": gr.Interface(lambda x: x + 1, "number", "number"),
+    made = {
+        "h2ogpt": h2ogpt,
+        "closed": h2ogpt,
+        "chat": lambda: gr.ChatInterface(respond),
+        "thinking": lambda: gr.ChatInterface(
+            lambda message, history: (yield from thinking(message))
+        ),
+        "custom": custom,
+        "image": lambda: gr.Interface(lambda x: x + 1, "number", "number"),
     }
+    chosen = sys.argv[2:] or [*made, "mounted"]
+    pages = {name: make() for name, make in made.items() if name in chosen}
     found = {}
     for name, page in pages.items():
-        auth = (USER, PASSWORD) if page is closed else None
+        auth = (USER, PASSWORD) if name == "closed" else None
         _, url, _ = page.queue().launch(
             server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, auth=auth,
             show_error=name != "image",
         )  # fmt: skip
         found[name] = url.rstrip("/")
-    server, found["mounted"] = mounted(h2ogpt())
+    server = None
+    if "mounted" in chosen:
+        server, found["mounted"] = mounted(h2ogpt())
     print(json.dumps(found), flush=True)
     sys.stdin.read()
-    server.should_exit = True
+    if server is not None:
+        server.should_exit = True
     for page in pages.values():
         page.close(verbose=False)
 

@@ -2,25 +2,44 @@
 its own.
 
 The server strings are in `source`. The engine is llama.cpp's own HTTP server, as the `xllamacpp`
-wheel brings it, so every request goes to it as it came; see the README of that server in
-llama.cpp's repository for the request fields that it honours.
+wheel brings it, so requests go to it as they came, but for demanded tool calls (`tools`); see the
+README of that server in llama.cpp's repository for the request fields that it honours.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
+from typing import cast
 
 import orjson
 
+from h2o_relay import openai_shape
 from h2o_relay.hookspecs import hookimpl
 from h2o_relay.http import HttpClient
-from h2o_relay.types import Call, Capabilities, Endpoint, Progress, Request, Server, Target
+from h2o_relay.types import (
+    Call,
+    Capabilities,
+    Chunk,
+    Endpoint,
+    Getter,
+    Identified,
+    Progress,
+    Request,
+    Server,
+    Target,
+)
 
-from . import download, engine, source
+from . import download, engine, remote, source, tools
 
 TOKENS_LIMIT = 64 * 2**20  # bytes of a /tokenize answer
-PATHS = frozenset({"/chat/completions", "/completions", "/models"})
+PATHS = frozenset(
+    {
+        "/chat/completions", "/chat/completions/input_tokens", "/completions", "/embeddings",
+        "/models", "/responses", "/responses/input_tokens",
+    }
+)  # fmt: skip
 
 
 @hookimpl
@@ -37,6 +56,16 @@ def capabilities(server: Server) -> Capabilities:
     return Capabilities(
         paths=PATHS, cancels=frozenset({"stream"}), continues_text=True, tokenizer=True
     )
+
+
+@hookimpl
+async def stream(server: Server, client: HttpClient, request: Request) -> AsyncIterator[Chunk]:
+    forced = tools.forced(request)
+    asked = request if forced is None else forced.request
+    streaming = openai_shape.stream(target, server, client, asked)
+    async with aclosing(cast("AsyncGenerator[Chunk, None]", streaming)) as chunks:
+        async for chunk in chunks:
+            yield chunk if forced is None else forced.chunk(chunk)
 
 
 @hookimpl
@@ -72,9 +101,15 @@ def target(server: Server, call: Call) -> Target | None:
 
 @hookimpl
 def connect(server: Server) -> AbstractAsyncContextManager[Endpoint]:
-    return engine.serve(server)
+    return engine.serve(server) if server.url is None else remote.endpoint(server)
 
 
 @hookimpl
-async def fetch(server: Server, progress: Progress) -> Path:
-    return await download.fetch(server, progress)
+async def identify(server: Server, get: Getter) -> Identified | None:
+    """A llama.cpp server that runs already, behind a bare URL."""
+    return await remote.identify(server, get)
+
+
+@hookimpl
+async def fetch(server: Server, progress: Progress) -> Path | None:
+    return None if server.url is not None else await download.fetch(server, progress)

@@ -16,7 +16,7 @@ from typing import Any
 
 from h2o_relay.engines import exit_with_parent
 
-from . import cpus
+from . import cpus, metadata
 from .templates import template_for
 
 ERRORS_ONLY = 1  # llama.cpp's log levels; 3 would tell of every request
@@ -54,11 +54,29 @@ def parameters(args: argparse.Namespace, key: str) -> Any:
     params.endpoint_slots = True
     params.endpoint_metrics = True
     params.ui = False
+    _embed(params, args)
     params.verbosity = ERRORS_ONLY
     template = template_for(args.model)
     if template is not None:
         params.chat_template = template
     return params
+
+
+def _embed(params: Any, args: argparse.Namespace) -> None:
+    """Answer /v1/embeddings, too.
+
+    A model that was not made for it gives the state at an input's last token: of the default
+    model's vectors those find related sentences best, and inputs may be as long as the context.
+    Other ways of pooling need the whole input in one batch.
+    """
+    import xllamacpp
+
+    params.embedding = True
+    own = metadata.pooling(args.model)
+    if own in (None, metadata.NO_POOLING):
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_LAST
+    elif own != metadata.LAST:
+        params.n_batch = params.n_ubatch = args.ctx
 
 
 def main() -> None:

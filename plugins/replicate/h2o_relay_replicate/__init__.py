@@ -7,26 +7,24 @@ done, and cancelled when its caller leaves. The README says what is honoured.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from h2o_relay.chunks import Chunk, Completion
 from h2o_relay.errors import UpstreamTimeout
 from h2o_relay.hookspecs import hookimpl
 from h2o_relay.http import HttpClient
-from h2o_relay.types import Capabilities, Endpoint, Model, Request, Server
+from h2o_relay.types import Capabilities, Model, Request, Server
 
 from . import server_string
-from .api import Api
+from .client import ReplicateClient
 from .inputs import FIELDS, build, token_limit
 from .prediction import Order, Patience, Prediction, pieces, running
-from .schema import Schema, look_up, schema_of
-from .server_string import base_url, seconds
+from .schema import Schema
+from .server_string import seconds
 
 SHORT_WAIT = 2  # seconds that a creation is held back for the output of a model without a stream
-log = logging.getLogger(__name__)
 
 
 @hookimpl
@@ -40,31 +38,26 @@ def capabilities() -> Capabilities:
 
 
 @hookimpl
-def connect(server: Server) -> AbstractAsyncContextManager[Endpoint]:
-    """The API's base with the token. Raises BadServerString for options that make no sense."""
+@asynccontextmanager
+async def connect(server: Server, http: HttpClient) -> AsyncIterator[ReplicateClient]:
+    """The API with the token. Raises BadServerString for options that make no sense."""
     for option in server_string.SECONDS:
         seconds(server, option)
-    return _endpoint(server)
-
-
-@asynccontextmanager
-async def _endpoint(server: Server) -> AsyncIterator[Endpoint]:
-    yield Endpoint(url=base_url(server), headers={"authorization": f"Bearer {server.key}"})
+    yield ReplicateClient(server, http)
 
 
 @hookimpl
-async def list_models(server: Server, client: HttpClient) -> list[Model]:
+async def list_models(server: Server, client: ReplicateClient) -> list[Model]:
     """The one model that the string names, once the API has described it."""
-    entry, schema = await look_up(_api(server, client), server)
+    entry, schema = await client.look_up()
     return [Model(id=server.model or "", kinds=schema.kinds, raw=entry)]
 
 
 @hookimpl
-async def stream(server: Server, client: HttpClient, request: Request) -> AsyncIterator[Chunk]:
-    settings = client.settings
+async def stream(server: Server, client: ReplicateClient, request: Request) -> AsyncIterator[Chunk]:
+    settings, api = client.settings, client.api
     patience = _patience(server, settings.first_byte_timeout, settings.idle_timeout)
-    api = _api(server, client)
-    order, limit = await _order(api, server, request)
+    order, limit = await _order(client, server, request)
     async with running(api, order, patience) as prediction:
         about = _about(prediction, request)
         async with aclosing(pieces(api, prediction, patience, server.key)) as texts:
@@ -77,7 +70,7 @@ async def stream(server: Server, client: HttpClient, request: Request) -> AsyncI
 
 
 @hookimpl
-async def generate(server: Server, client: HttpClient, request: Request) -> Completion:
+async def generate(server: Server, client: ReplicateClient, request: Request) -> Completion:
     whole = client.settings.answer_timeout
     try:
         async with asyncio.timeout(whole):
@@ -87,10 +80,10 @@ async def generate(server: Server, client: HttpClient, request: Request) -> Comp
 
 
 async def _generate(
-    server: Server, client: HttpClient, request: Request, patience: Patience
+    server: Server, client: ReplicateClient, request: Request, patience: Patience
 ) -> Completion:
-    api = _api(server, client)
-    order, limit = await _order(api, server, request)
+    api = client.api
+    order, limit = await _order(client, server, request)
     async with running(api, order, patience) as prediction:
         async with aclosing(pieces(api, prediction, patience, server.key)) as texts:
             text = "".join([piece async for piece in texts])
@@ -102,10 +95,6 @@ async def _generate(
         )
 
 
-def _api(server: Server, client: HttpClient) -> Api:
-    return Api(client, server, base_url(server))
-
-
 def _patience(server: Server, first: float, idle: float) -> Patience:
     return Patience(
         first=first,
@@ -115,14 +104,14 @@ def _patience(server: Server, first: float, idle: float) -> Patience:
     )
 
 
-async def _order(api: Api, server: Server, request: Request) -> tuple[Order, int | None]:
-    """What to ask for, and the answer's limit in tokens if one is set."""
-    schema = await schema_of(api, server)
+async def _order(
+    client: ReplicateClient, server: Server, request: Request
+) -> tuple[Order, int | None]:
+    """What to ask for, and the answer's limit in tokens if one is set. Fields that the model has
+    no input for are reported."""
+    schema = await client.schema()
     inputs, ignored = build(request, schema)
-    if ignored:
-        # Not in the reply's list of dropped fields: that is made from `capabilities`, which do not
-        # know the model's schema.
-        log.info("%s has no input for %s", server.shown, ", ".join(ignored))
+    request.drop(*ignored)
     name, _, version = (server.model or "").partition(":")
     return _route(name, version, inputs, schema), token_limit(inputs)
 

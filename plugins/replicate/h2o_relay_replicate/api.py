@@ -24,7 +24,6 @@ from h2o_relay.errors import (
 )
 from h2o_relay.http import HttpClient
 from h2o_relay.openai_shape import ERROR_LIMIT, media_type, seconds_to_wait
-from h2o_relay.types import Server
 
 from .events import Events
 
@@ -38,9 +37,9 @@ EVENT_STREAM = {"accept": "text/event-stream", "cache-control": "no-store"}
 class Api:
     """The API by a client whose base URL and token are the server's."""
 
-    def __init__(self, client: HttpClient, server: Server, base: str) -> None:
+    def __init__(self, client: HttpClient, secret: str | None, base: str) -> None:
         self.client = client
-        self._secret = server.key
+        self._secret = secret
         self._scheme = base.partition(":")[0]
 
     async def get(self, url: str) -> dict[str, Any]:

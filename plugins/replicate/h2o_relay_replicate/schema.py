@@ -10,12 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from h2o_relay.errors import UpstreamBadResponse
-from h2o_relay.types import Kind, Server
-
-from .api import Api
+from h2o_relay.types import Kind
 
 CHAT: frozenset[Kind] = frozenset({"chat"})
 BOTH: frozenset[Kind] = frozenset({"chat", "text"})
@@ -68,27 +65,3 @@ def read(entry: Mapping[str, Any]) -> Schema:
 
 def _object(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-_known: WeakKeyDictionary[Any, Schema] = WeakKeyDictionary()
-"""By a server's client, and as long as that is open: requests are not given what `list_models`
-found, and to ask again for each would cost a round trip."""
-
-
-async def look_up(api: Api, server: Server) -> tuple[Mapping[str, Any], Schema]:
-    """Ask the server for the model's entry and schema, and keep the latter."""
-    entry = await api.get(entry_path(server))
-    schema = read(entry)
-    _known[api.client] = schema
-    return entry, schema
-
-
-async def schema_of(api: Api, server: Server) -> Schema:
-    """The schema as it was last looked up."""
-    known = _known.get(api.client)
-    return known if known is not None else (await look_up(api, server))[1]
-
-
-def entry_path(server: Server) -> str:
-    name, _, version = (server.model or "").partition(":")
-    return f"/models/{name}/versions/{version}" if version else f"/models/{name}"

@@ -12,8 +12,10 @@ import h2o_relay_replicate
 from h2o_relay.kernel import Kernel
 from h2o_relay.plugins import Plugins
 from h2o_relay.settings import Settings
+from h2o_relay.spec import ServerSpec
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import ScriptedUpstream
+from h2o_relay.types import UNTUNED, Tuning
 
 from .replicate_standin import TOKEN, Cloud
 
@@ -24,14 +26,15 @@ OPTIONS = {"H2O_REPLICATE_POLL_INTERVAL": "0.02", "H2O_REPLICATE_CANCEL_TIMEOUT"
 @asynccontextmanager
 async def relayed(
     cloud: Cloud, server: str = "replicate:meta/llama", settings: Settings | None = None,
-    env: Mapping[str, str] = OPTIONS,
+    env: Mapping[str, str] = OPTIONS, tuning: Tuning = UNTUNED,
 ) -> AsyncIterator[Kernel]:  # fmt: skip
     """A kernel that serves the cloud's model as `NAME`."""
     async with ScriptedUpstream(cloud) as upstream:
         cloud.served = upstream
         plugins = Plugins.of(replicate=h2o_relay_replicate)
         with environment(upstream.url, env):
-            kernel = Kernel(settings or quick(), servers=[(server, NAME)], plugins=plugins)
+            spec = ServerSpec(server=server, base_model=NAME, tuning=tuning)
+            kernel = Kernel(settings or quick(), servers=[spec], plugins=plugins)
             async with kernel:
                 await kernel.settled(5)
                 yield kernel

@@ -58,6 +58,7 @@ class Predictor(BasePredictor):
 """
 DEPLOYMENT = Deployment(name="llama", server=Server(plugin="replicate"), model="meta/llama")
 READY = 30.0  # seconds
+SLOW = quick(connect_timeout=10.0, first_byte_timeout=20.0, request_timeout=20.0)
 
 
 @asynccontextmanager
@@ -89,7 +90,7 @@ async def container(folder: Path) -> AsyncIterator[str]:
 
 async def ready(url: str, log: Path) -> None:
     deadline = asyncio.get_running_loop().time() + READY
-    async with HttpClient(quick()) as http:
+    async with HttpClient(SLOW) as http:
         while asyncio.get_running_loop().time() < deadline:
             try:
                 _, _, body = await http.get(f"{url}/health-check")
@@ -107,7 +108,7 @@ def tail(log: Path) -> str:
 
 async def predict(url: str, given: Any) -> tuple[int, dict[str, Any]]:
     async with (
-        HttpClient(quick()) as http,
+        HttpClient(SLOW) as http,
         http.request(
             "POST",
             f"{url}/predictions",

@@ -4,14 +4,12 @@ back."""
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-import h2o_relay_replicate
 from h2o_relay.chunks import Chunk
 from h2o_relay.errors import (
     FirstByteTimeout,
@@ -25,18 +23,16 @@ from h2o_relay.errors import (
     UpstreamRejected,
     UpstreamTimeout,
 )
-from h2o_relay.http import HttpClient
 from h2o_relay.kernel import Kernel
-from h2o_relay.resolve import resolve
 from h2o_relay.testing.scripts import hang, json, play, reset, whole
 from h2o_relay.testing.settings import quick
-from h2o_relay.testing.upstream import Received, ScriptedUpstream, until
-from h2o_relay.types import Deployment, Request
+from h2o_relay.testing.upstream import Received, until
 
 from .replicate_kit import NAME, OPTIONS, chat, relayed
 from .replicate_standin import GPT, PAGE, TOKEN, VERSION, Cloud, events, problem
 
 TEXT = "".join(Cloud().texts)
+PATIENT = {**OPTIONS, "H2O_REPLICATE_CANCEL_TIMEOUT": "10"}
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
 
 
@@ -146,11 +142,15 @@ async def test_kinds_are_told_with_the_model() -> None:
     assert server.models[0].kinds == {"chat"}
 
 
-async def test_what_the_model_has_no_input_for_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        async with relayed(Cloud(inputs=GPT)) as kernel:
-            await kernel.generate("chat", chat("Hi", top_k=3, logit_bias={}))
-    assert "has no input for top_k" in caplog.text
+async def test_what_the_model_has_no_input_for_is_reported() -> None:
+    """Beside what no model takes, and before the first chunk."""
+    asked = chat("Hi", top_k=3, logit_bias={}, temperature=0.5, max_tokens=9)
+    async with relayed(Cloud(inputs=GPT)) as kernel:
+        whole = await kernel.generate("chat", asked)
+        async with kernel.stream("chat", asked) as answer:
+            assert answer.dropped == whole.dropped == ("logit_bias", "temperature", "top_k")
+            assert "".join([chunk.text async for chunk in answer]) == TEXT
+        assert (await kernel.generate("chat", chat("Hi", max_tokens=9))).dropped == ()
 
 
 async def test_text_completions() -> None:
@@ -161,31 +161,6 @@ async def test_text_completions() -> None:
     assert requests(cloud)[0].json()["input"] == {
         "prompt": "Once", "prompt_template": "{prompt}", "system_prompt": "",
     }  # fmt: skip
-
-
-async def test_a_rendered_prompt_is_answered_in_the_requests_own_shape() -> None:
-    """As the kernel calls the hooks where an operator set a prompt type."""
-    cloud = Cloud()
-    async with ScriptedUpstream(cloud) as upstream, HttpClient(quick()) as http:
-        cloud.served = upstream
-        env = {"REPLICATE_API_TOKEN": TOKEN, "H2O_REPLICATE_URL": upstream.url}
-        parsed = h2o_relay_replicate.parse_server_string("replicate:meta/llama")
-        assert parsed is not None
-        server = resolve(parsed, None, env)
-        place = Deployment(name=NAME, server=server, model="meta/llama")
-        request = Request(
-            kind="chat", params=chat("Hi"), body=None, deployment=place, prompt="USER: Hi\nBOT:",
-            stops=("USER:",),
-        )  # fmt: skip
-        async with h2o_relay_replicate.connect(server) as endpoint:
-            client = http.at(endpoint.url, endpoint.headers)
-            completion = await h2o_relay_replicate.generate(server, client, request)
-            stream = h2o_relay_replicate.stream(server, client, request)
-            chunks = [chunk async for chunk in stream]
-    assert completion.data["choices"][0]["message"]["content"] == TEXT
-    assert chunks[0].events()[0]["object"] == "chat.completion.chunk"
-    sent = requests(cloud)[0].json()["input"]
-    assert (sent["prompt"], sent["stop_sequences"]) == ("USER: Hi\nBOT:", "USER:")
 
 
 # What comes back.
@@ -452,7 +427,7 @@ async def test_leaving_while_it_is_created_cancels_it() -> None:
 async def test_leaving_twice_still_cancels_it() -> None:
     cloud = Cloud(pace=0.1)
     cloud.faults.append(("POST /predictions/p1/cancel", play(0.1, *PAGE.steps)))
-    async with relayed(cloud) as kernel:
+    async with relayed(cloud, env=PATIENT) as kernel:
         asking = asyncio.create_task(streamed(kernel))
         await until_created(cloud)
         await asyncio.sleep(0.05)

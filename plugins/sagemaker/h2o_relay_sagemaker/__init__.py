@@ -39,7 +39,7 @@ async def list_models(server: Server, client: Any) -> list[Model]:
         "endpoint": client.endpoint,
         "region": client.account.region,
         "url": client.account.url,
-        "payload": payloads.payload_for(server, None),
+        "payload": payloads.payload_of(server),
     }
     return [Model(id=client.endpoint, raw=about)]
 

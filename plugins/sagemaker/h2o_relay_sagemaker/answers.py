@@ -21,7 +21,7 @@ from h2o_relay.types import Call, Chunk, Completion, Reply, Request, Server
 
 from .connection import STREAMED, WHOLE, Connection
 from .event_stream import MEDIA_TYPE, Events, Frames
-from .payloads import body, capabilities, custom_attributes, payload_for, without_names
+from .payloads import body, capabilities, custom_attributes, payload_of, without_names
 from .shapes import Generated, OpenAI
 
 CONTAINERS_TYPE = "x-amzn-sagemaker-content-type"
@@ -29,7 +29,7 @@ CONTAINERS_TYPE = "x-amzn-sagemaker-content-type"
 
 async def generate(server: Server, client: Connection, request: Request) -> Completion:
     """The whole answer. Raises RelayError."""
-    payload = payload_for(server, request.deployment.base_model)
+    payload = payload_of(server)
     shape = _shape(payload, request, client)
     limit = client.settings.answer_timeout
     asking = client.invoke(
@@ -45,7 +45,7 @@ async def stream(
     server: Server, client: Connection, request: Request
 ) -> AsyncGenerator[Chunk, None]:
     """The answer in pieces as the container makes them. Raises RelayError."""
-    payload = payload_for(server, request.deployment.base_model)
+    payload = payload_of(server)
     shape = _shape(payload, request, client)
     asking = client.invoke(
         STREAMED, body(server, request, payload, stream=True),

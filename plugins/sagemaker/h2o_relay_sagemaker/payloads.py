@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from h2o_relay.as_text import text_params
 from h2o_relay.errors import BadServerString, InvalidRequest
 from h2o_relay.types import ALL, Capabilities, Request, Server
 
@@ -24,7 +25,8 @@ from .dialog import dialog
 
 PAYLOADS = ("openai", "tgi", "llama2")
 LLAMA2 = re.compile(r"llama[-_ ]?2(?![\d.])", re.IGNORECASE)
-LLAMA2_CHAT = re.compile(r"llama[-_ ]?2(?![\d.]).*(chat|-f$)", re.IGNORECASE)
+BY_MODEL = ((r"llama[-_ ]?2(?![\d.]).*(chat|-f$)", {"payload": "llama2"}),)
+"""What the base model says of a chat endpoint's payload, for `Server.by_model`."""
 EULA = "accept_eula=true"
 COLDEST = 0.01  # JumpStart's Llama 2 wants a positive temperature; h2oGPT sends this for 0
 MOST_STOPS = 4  # TGI refuses more by default (--max-stop-sequences)
@@ -38,9 +40,9 @@ LLAMA2_FIELDS = COMMON | LIMITS | {"temperature", "top_p"}
 TGI_FIELDS = LLAMA2_FIELDS | {"top_k", *SAME}
 
 
-def payload_for(server: Server, base_model: str | None) -> str:
-    """`openai`, `tgi` or `llama2`: what the string or H2O_SAGEMAKER_PAYLOAD says, else by prefix
-    and base model. Raises BadServerString for a payload that there is not.
+def payload_of(server: Server) -> str:
+    """`openai`, `tgi` or `llama2`: what the string, H2O_SAGEMAKER_PAYLOAD or the base model says,
+    else by prefix. Raises BadServerString for a payload that there is not.
     """
     given = server.options.get("payload")
     if given:
@@ -50,14 +52,12 @@ def payload_for(server: Server, base_model: str | None) -> str:
                 example=f"{server.shown}:us-east-2:tgi",
             )  # fmt: skip
         return str(given)
-    if server.api == "text":
-        return "tgi"
-    return "llama2" if base_model and LLAMA2_CHAT.search(base_model) else "openai"
+    return "tgi" if server.api == "text" else "openai"
 
 
 def capabilities(server: Server) -> Capabilities:
-    """What the payload can express. Without a base model `sagemaker_chat` counts as `openai`."""
-    payload = payload_for(server, None)
+    """What the payload can express."""
+    payload = payload_of(server)
     paths = frozenset({"/chat/completions", "/completions"})
     if payload == "tgi":
         return Capabilities(kinds=frozenset({"text"}), fields=TGI_FIELDS, paths=paths)
@@ -75,15 +75,13 @@ def custom_attributes(server: Server, request: Request) -> str | None:
         return str(given)
     base_model = request.deployment.base_model
     is_llama2 = bool(base_model and LLAMA2.search(base_model))
-    return EULA if is_llama2 or payload_for(server, base_model) == "llama2" else None
+    return EULA if is_llama2 or payload_of(server) == "llama2" else None
 
 
 def body(server: Server, request: Request, payload: str, *, stream: bool) -> bytes:
     """The request's body. Raises InvalidRequest for what the payload cannot say."""
     if payload == "openai":
         return orjson.dumps(_openai(server, request, stream))
-    if payload == "llama2":
-        _nothing_unsaid(server, request.params)
     text = request.prompt
     if text is None and request.kind == "text":
         text = one_prompt(request.params)
@@ -95,14 +93,9 @@ def body(server: Server, request: Request, payload: str, *, stream: bool) -> byt
 
 
 def _openai(server: Server, request: Request, stream: bool) -> dict[str, Any]:
-    """The request's own fields."""
-    sent = without_names(server, request.params)
-    if request.prompt is not None:
-        sent.pop("messages", None)
-        sent["prompt"] = request.prompt
-        stops = [*_stops(request.params), *request.stops]
-        if stops:
-            sent["stop"] = stops
+    """The request's own fields; those of a text completion where the kernel rendered a prompt."""
+    params = request.params if request.prompt is None else text_params(request)
+    sent = without_names(server, params)
     if not stream:
         sent.pop("stream_options", None)
     sent["stream"] = stream
@@ -182,18 +175,3 @@ def _number(params: Mapping[str, Any], name: str) -> float | None:
 def _stops(params: Mapping[str, Any]) -> list[str]:
     stop = params.get("stop")
     return [stop] if isinstance(stop, str) else [s for s in stop or () if isinstance(s, str)]
-
-
-def _nothing_unsaid(server: Server, params: Mapping[str, Any]) -> None:
-    """Refuse fields that nobody else reports: where only the base model says that the payload is
-    `llama2`, `capabilities` could not know it.
-    """
-    if server.options.get("payload"):
-        return
-    name = next((n for n, v in params.items() if v is not None and n not in LLAMA2_FIELDS), None)
-    if name is not None:
-        raise InvalidRequest(
-            f"a Llama 2 endpoint takes no '{name}'; leave it out, or set "
-            "H2O_SAGEMAKER_PAYLOAD=llama2 to have such fields left out and reported",
-            param=name, code="unsupported_parameter",
-        )  # fmt: skip

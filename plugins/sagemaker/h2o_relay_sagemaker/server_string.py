@@ -11,7 +11,7 @@ import re
 from h2o_relay.serverstring import Field, Reader
 from h2o_relay.types import Server
 
-from .payloads import PAYLOADS
+from .payloads import BY_MODEL, PAYLOADS
 
 PREFIXES = ("sagemaker", "sagemaker_chat")
 EXAMPLE = "sagemaker_chat:my-endpoint:us-east-2"
@@ -42,11 +42,13 @@ def parse(text: str) -> Server | None:
         raise reader.refuse(f"the payload is one of {', '.join(PAYLOADS)}", _last(reader))
     reader.end()
     given = {"endpoint": endpoint, "region": region, "payload": payload}
+    chat = prefix == "sagemaker_chat"
     return Server(
         plugin="sagemaker",
-        api="chat" if prefix == "sagemaker_chat" else "text",
+        api="chat" if chat else "text",
         model=endpoint,
         url_env=URL_ENV,
+        by_model=BY_MODEL if chat else (),
         options={name: value for name, value in given.items() if value is not None},
         shown=reader.shown,
     )

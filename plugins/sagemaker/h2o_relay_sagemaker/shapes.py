@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from h2o_relay.as_text import ChatEvents, chat_completion
 from h2o_relay.chunks import END, PREFIX, Chunk, Completion
 from h2o_relay.errors import RelayError, UpstreamBadResponse, error_object
 from h2o_relay.openai_shape import checked_answer
@@ -130,7 +131,8 @@ class OpenAI(Shape):
 
     def __init__(self, request: Request, endpoint: str) -> None:
         super().__init__(request, endpoint)
-        self._turned = request.prompt is not None and request.kind == "chat"
+        rendered = request.prompt is not None and request.kind == "chat"
+        self._as_chat = ChatEvents() if rendered else None
 
     def event(self, raw: bytes, event: Any, lone: bool) -> Iterator[Chunk]:
         """The chunks of one event of a stream; the kernel judges its shape."""
@@ -139,10 +141,17 @@ class OpenAI(Shape):
         if ended and not any("delta" in choice for choice in ended):
             raise self.cannot_stream()
         foreign = self._said_our_way(choices)
-        if self._turned:
-            yield from self._as_chat(raw, event, choices)
+        chunk = Chunk(PREFIX + (orjson.dumps(event) if foreign else raw) + END, [event])
+        if self._as_chat is None:
+            yield chunk
             return
-        yield Chunk(PREFIX + (orjson.dumps(event) if foreign else raw) + END, [event])
+        if not choices and not (isinstance(event, dict) and event.get("usage")):
+            raise self._fault(raw)
+        converted, wrong = self._as_chat.chunk(chunk)
+        if converted is not None:
+            yield converted
+        if wrong is not None:
+            raise wrong
 
     def end(self) -> Iterator[Chunk]:
         return iter(())
@@ -151,11 +160,8 @@ class OpenAI(Shape):
         """The answer of a container that was not asked for a stream."""
         data = checked_answer(body, server)
         foreign = self._said_our_way(data["choices"])
-        if not self._turned:
-            return Completion(orjson.dumps(data) if foreign else body, data)
-        texts = [str(choice.get("text") or "") for choice in data["choices"]]
-        reasons = [str(choice.get("finish_reason") or "stop") for choice in data["choices"]]
-        return Completion.of(texts, finish_reasons=reasons, usage=data.get("usage"), **self._about)
+        completion = Completion(orjson.dumps(data) if foreign else body, data)
+        return completion if self._as_chat is None else chat_completion(completion)
 
     def _said_our_way(self, choices: list[dict[str, Any]]) -> bool:
         """Put LMI's finish reasons in OpenAI's words; whether there were any."""
@@ -167,17 +173,6 @@ class OpenAI(Shape):
             if reason in ("eos_token", "stop_sequence"):
                 choice["finish_reason"], foreign = REASONS[reason], True
         return foreign
-
-    def _as_chat(self, raw: bytes, event: Any, choices: list[Any]) -> Iterator[Chunk]:
-        if not choices and not (isinstance(event, dict) and event.get("usage")):
-            raise self._fault(raw)
-        for choice in choices:
-            reason = choice.get("finish_reason")
-            yield Chunk.of(
-                str(choice.get("text") or ""), index=choice.get("index") or 0,
-                finish_reason=reason, **self._about,
-            )  # fmt: skip
-        yield from self.usage(event.get("usage"))
 
 
 def _choices(event: Any) -> list[dict[str, Any]]:

@@ -15,21 +15,21 @@ from h2o_relay.kernel import Kernel
 from h2o_relay.plugins import Plugins
 from h2o_relay.resolve import resolve
 from h2o_relay.settings import Settings
+from h2o_relay.spec import ServerSpec
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import Received, Script, ScriptedUpstream
-from h2o_relay.types import Deployment, Kind, Request, Server
+from h2o_relay.types import UNTUNED, Deployment, Kind, Request, Server, Tuning
 
 ENDPOINT, REGION = "test-model", "us-east-2"
 STRING = f"sagemaker_chat:{ENDPOINT}:{REGION}"
 LLAMA2 = "h2oai/h2ogpt-4096-llama2-7b-chat"
 HELLO = [{"role": "user", "content": "Say it."}]
 ALONE = Plugins.discover("sagemaker")
-TIMEOUTS = ("first_byte_timeout", "idle_timeout", "answer_timeout", "connect_timeout")
 
 
 @contextmanager
 def in_environment(settings: Settings, url: str) -> Iterator[None]:
-    """The plugin's own HTTP client reads its settings from the environment."""
+    """The environment in which the plugin finds its server there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("H2O_SAGEMAKER_ENDPOINT_URL", url)
         yield
@@ -68,20 +68,21 @@ class Asked:
 @asynccontextmanager
 async def asked(
     script: Script, text: str = STRING, base_model: str | None = None,
-    settings: Settings | None = None,
+    settings: Settings | None = None, tuning: Tuning = UNTUNED,
 ) -> AsyncIterator[Asked]:  # fmt: skip
     """A relay whose one server answers by `script`."""
     chosen = settings or quick()
     async with ScriptedUpstream(script) as upstream:
         with in_environment(chosen, upstream.url):
-            async with Kernel(chosen, servers=[(text, base_model)], plugins=ALONE) as kernel:
+            spec = ServerSpec(server=text, base_model=base_model, tuning=tuning)
+            async with Kernel(chosen, servers=[spec], plugins=ALONE) as kernel:
                 await kernel.settled(10)
                 yield Asked(kernel, upstream)
 
 
-def server_of(text: str = STRING, **env: str) -> Server:
+def server_of(text: str = STRING, base_model: str | None = None, **env: str) -> Server:
     """A server string, parsed and resolved."""
-    return resolve(ALONE.parse(text), None, env)
+    return resolve(ALONE.parse(text), base_model, env)
 
 
 def prompt_of(kind: Kind) -> dict[str, Any]:

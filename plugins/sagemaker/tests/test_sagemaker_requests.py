@@ -10,7 +10,7 @@ from h2o_relay.errors import InvalidRequest
 from h2o_relay.testing.scripts import json
 from h2o_relay.testing.upstream import Answer, Received
 from h2o_relay.types import Call
-from h2o_relay_sagemaker.payloads import body, custom_attributes, payload_for
+from h2o_relay_sagemaker.payloads import body, custom_attributes, payload_of
 
 from .sagemaker_kit import HELLO, LLAMA2, STRING, asked, request_of, server_of
 from .sagemaker_standin import Llama2Container, OpenAIContainer, TgiContainer, signed_right
@@ -29,10 +29,9 @@ DIALOG = [*TALK[:3], {"role": "user", "content": "And then?"}]
 
 def sent(text: str, *, stream: bool = False, **request: Any) -> Any:
     """The body for a server string and a request."""
-    server = server_of(text)
+    server = server_of(text, request.get("base_model"))
     made = request_of(server, **request)
-    payload = payload_for(server, made.deployment.base_model)
-    return orjson.loads(body(server, made, payload, stream=stream))
+    return orjson.loads(body(server, made, payload_of(server), stream=stream))
 
 
 class TestOpenAI:
@@ -51,6 +50,9 @@ class TestOpenAI:
             "sagemaker_chat:ep", messages=TALK, stop="a", prompt="<|user|>Hi", stops=("<|user|>",)
         )
         assert got == {"prompt": "<|user|>Hi", "stop": ["a", "<|user|>"], "stream": False}
+        chatty = {"tools": [], "max_completion_tokens": 5, "logprobs": True, "top_logprobs": 2}
+        got = sent("sagemaker_chat:ep", messages=TALK, prompt="P", **chatty)
+        assert got == {"prompt": "P", "max_tokens": 5, "logprobs": 2, "stream": False}
 
     def test_the_containers_own_name_for_the_model(self) -> None:
         server = server_of(H2O_SAGEMAKER_MODEL="/opt/ml/model")
@@ -149,13 +151,6 @@ class TestLlama2:
             sent("sagemaker_chat:ep::llama2", messages=messages)
         assert caught.value.param == param
 
-    def test_fields_that_nobody_would_report_are_refused(self) -> None:
-        with pytest.raises(InvalidRequest, match="H2O_SAGEMAKER_PAYLOAD=llama2") as caught:
-            sent("sagemaker_chat:ep", base_model=LLAMA2, messages=HELLO, tools=[])
-        assert caught.value.param == "tools"
-        named = sent("sagemaker_chat:ep::llama2", messages=HELLO, tools=[])
-        assert "tools" not in orjson.dumps(named).decode()
-
     def test_text_and_rendered_prompts_go_as_text(self) -> None:
         assert sent("sagemaker_chat:ep::llama2", kind="text", prompt="Once")["inputs"] == "Once"
         assert sent("sagemaker_chat:ep::llama2", messages=TALK, prompt="P")["inputs"] == "P"
@@ -175,7 +170,7 @@ class TestLlama2:
 def test_custom_attributes(
     text: str, base_model: str | None, env: dict[str, str], expected: str | None
 ) -> None:
-    server = server_of(text, **env)
+    server = server_of(text, base_model, **env)
     assert custom_attributes(server, request_of(server, base_model=base_model)) == expected
 
 
@@ -198,6 +193,17 @@ class TestOnTheWire:
         assert got.headers["x-amzn-sagemaker-custom-attributes"] == "accept_eula=true"
         assert got.json()["inputs"] == [HELLO]
         assert signed_right(got)
+
+    async def test_what_llama_2_does_not_take_is_reported(self) -> None:
+        """Also where only the base model says that it is Llama 2."""
+        container = Llama2Container()
+        async with asked(answering(container), "sagemaker_chat:ep:us-east-2", LLAMA2) as relay:
+            (status,) = relay.kernel.status()
+            assert status.models[0].raw["payload"] == "llama2"
+            whole = await relay.generate(tools=[], seed=7, top_p=0.5)
+            assert whole.dropped == ("tools", "seed")
+            with pytest.raises(InvalidRequest, match="offers chat, not text"):
+                await relay.generate("text")
 
     async def test_an_inference_component(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("H2O_SAGEMAKER_INFERENCE_COMPONENT", "llama-3-1")

@@ -6,7 +6,7 @@ import pytest
 
 from h2o_relay.errors import BadServerString
 from h2o_relay.resolve import resolve
-from h2o_relay_sagemaker.payloads import payload_for
+from h2o_relay_sagemaker.payloads import payload_of
 
 from .sagemaker_kit import ALONE, LLAMA2, STRING, server_of
 
@@ -15,7 +15,13 @@ ROWS: list[tuple[str, str | None, dict[str, Any]]] = [
     (
         "sagemaker_chat:my-endpoint:us-east-2",
         LLAMA2,
-        {"backend": "sagemaker", "api": "chat", "endpoint": "my-endpoint", "region": "us-east-2"},
+        {
+            "backend": "sagemaker",
+            "api": "chat",
+            "endpoint": "my-endpoint",
+            "region": "us-east-2",
+            "payload": "llama2",
+        },
     ),
     (
         "sagemaker:my-endpoint:us-east-2",
@@ -78,7 +84,12 @@ def test_the_address_of_a_private_endpoint() -> None:
     ],
 )
 def test_the_payload(text: str, base_model: str | None, payload: str) -> None:
-    assert payload_for(server_of(text), base_model) == payload
+    assert payload_of(server_of(text, base_model)) == payload
+
+
+def test_the_environments_payload_wins_over_the_base_models() -> None:
+    server = server_of("sagemaker_chat:ep", LLAMA2, H2O_SAGEMAKER_PAYLOAD="openai")
+    assert payload_of(server) == "openai"
 
 
 def test_a_payload_that_there_is_not() -> None:

@@ -2,26 +2,33 @@
 
 The fields are h2oGPT's: `vllm[_chat]:HOST[:PORT[:PATH[:KEY]]]`, where HOST may be a URL. Without a
 scheme http:// and /v1 are added. No environment variable is read for the key.
+`vllm[_chat]:local:MODEL` is a vLLM that the relay starts itself (`local`, `engine`).
 """
 
 from __future__ import annotations
 
-import orjson
+import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
 
+from h2o_relay import openai_shape
 from h2o_relay.hookspecs import hookimpl
 from h2o_relay.http import HttpClient
 from h2o_relay.serverstring import host_fields
 from h2o_relay.types import (
     Call,
     Capabilities,
+    Endpoint,
     Getter,
     Identified,
+    Kind,
     Load,
+    Progress,
     Request,
     Server,
     Target,
 )
 
+from . import engine, local
 from . import server as api
 
 PREFIXES = ("vllm", "vllm_chat")
@@ -38,11 +45,15 @@ def parse_server_string(text: str) -> Server | None:
     prefix = text.split(":", 1)[0].strip()
     if prefix not in PREFIXES:
         return None
+    kind: Kind = "chat" if prefix == "vllm_chat" else "text"
+    started_here = local.parse(text, prefix, kind)
+    if started_here is not None:
+        return started_here
     reader, url, key = host_fields(text, prefix, EXAMPLE)
     return Server(
         plugin="vllm",
         url=url,
-        api="chat" if prefix == "vllm_chat" else "text",
+        api=kind,
         key=key or NO_KEY,
         shown=reader.shown,
     )
@@ -53,10 +64,22 @@ def target(server: Server, call: Call) -> Target:
     query = f"?{call.query}" if call.query else ""
     return Target(
         method=call.method,
-        url=f"{(server.url or '').rstrip('/')}{call.path}{query}",
-        headers={**call.headers, "authorization": f"Bearer {server.key}", **server.headers},
+        url=f"{api.base(server)}{call.path}{query}",
+        headers={**call.headers, **api.headers(server)},
         body=call.body,
     )
+
+
+@hookimpl
+def connect(server: Server) -> AbstractAsyncContextManager[Endpoint | None]:
+    return engine.serve(server) if local.OPTION in server.options else nullcontext()
+
+
+@hookimpl
+async def fetch(server: Server, progress: Progress) -> None:
+    """vLLM gets its weights itself; whether there is a vLLM is said before anything is started."""
+    if local.OPTION in server.options:
+        await asyncio.to_thread(engine.Options.of, server)
 
 
 @hookimpl
@@ -96,18 +119,24 @@ def _cut_at(text: str, stop: str) -> int:
 
 @hookimpl
 async def identify(server: Server, get: Getter) -> Identified | None:
-    """vLLM answers /version, and says in its model list who owns the models."""
+    """vLLM answers /version, and says in its model list who owns the models; where that wants a
+    key, the names of its metrics tell it.
+    """
     status, _, body = await get("/version")
     if status != 200 or b'"version"' not in body:
         return None
     status, _, body = await get("/v1/models")
-    if status != 200 or not any(m.get("owned_by") == "vllm" for m in orjson.loads(body)["data"]):
+    if status in (401, 403):
+        status, _, body = await get("/metrics")
+        known = status == 200 and b"vllm:" in body
+    else:
+        known = status == 200 and any(
+            m.raw.get("owned_by") == "vllm" for m in openai_shape.read_models(body)
+        )
+    if not known:
         return None
-    base = (server.url or "").rstrip("/")
-    return Identified(
-        server=Server(
-            plugin="vllm", url=f"{base}/v1", api="chat", key=server.password or NO_KEY,
-            headers=server.headers, shown=server.shown,
-        ),
-        rank=RANK,
+    found = Server(
+        plugin="vllm", url=f"{api.root(server)}/v1", api="chat", key=server.password or NO_KEY,
+        headers=server.headers, shown=server.shown,
     )  # fmt: skip
+    return Identified(server=found, rank=RANK)

@@ -5,6 +5,9 @@ Routes are those of vLLM's OpenAI-compatible server: `/tokenize` and `/metrics` 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import isfinite
+
 import orjson
 
 from h2o_relay.http import HttpClient
@@ -14,26 +17,61 @@ COUNT_LIMIT = 64 * 2**20  # bytes of a /tokenize answer, which has every token i
 METRICS_LIMIT = 4 * 2**20
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
+SHAPING = {
+    "text": ("add_special_tokens",),
+    "chat": (
+        "add_generation_prompt", "add_special_tokens", "chat_template", "chat_template_kwargs",
+        "continue_final_message", "media_io_kwargs", "mm_processor_kwargs", "tools",
+    ),
+}  # fmt: skip
+"""Request fields beside the prompt that change its tokens, which /tokenize takes too."""
 CACHE = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
 """The name since vLLM 0.10, and the one before."""
 
 
+def base(server: Server) -> str:
+    """The base URL with its /v1; of a server that we started the path alone."""
+    return "/v1" if server.url is None else server.url.rstrip("/")
+
+
 def root(server: Server) -> str:
     """The server's address without /v1."""
-    return (server.url or "").rstrip("/").removesuffix("/v1")
+    return base(server).removesuffix("/v1")
 
 
 def headers(server: Server) -> dict[str, str]:
-    return {"authorization": f"Bearer {server.key}", **server.headers}
+    """The key of a server that we started comes from `connect`."""
+    own = {} if server.key is None else {"authorization": f"Bearer {server.key}"}
+    return {**own, **server.headers}
 
 
 async def count_tokens(server: Server, client: HttpClient, request: Request) -> int | None:
-    """The prompt's tokens; None where /tokenize is missing (other servers behind `vllm:`)."""
-    asked: dict[str, object] = {"model": request.deployment.model}
-    if request.prompt is not None or request.kind == "text":
-        asked["prompt"] = request.prompt if request.prompt is not None else request.params["prompt"]
-    else:
-        asked["messages"] = request.params["messages"]
+    """The prompt's tokens; None where /tokenize is missing (other servers behind `vllm:`) or takes
+    no such prompt (several texts, or token ids).
+
+    llama.cpp's has other fields (its server's README): the text is `content`, and there is no
+    count beside the tokens.
+    """
+    kind = "text" if request.prompt is not None else request.kind
+    field = "messages" if kind == "chat" else "prompt"
+    params = request.params
+    asked = {name: params[name] for name in (field, *SHAPING[kind]) if name in params}
+    asked["model"] = request.deployment.model
+    if request.prompt is not None:
+        asked["prompt"] = request.prompt
+    answer = await _tokenize(server, client, asked)
+    count, text = answer.get("count"), asked.get("prompt")
+    if count is None and isinstance(answer.get("tokens"), list) and isinstance(text, str):
+        answer = await _tokenize(server, client, {"content": text, "add_special": True})
+        tokens = answer.get("tokens")
+        count = len(tokens) if isinstance(tokens, list) else None
+    return count if type(count) is int else None
+
+
+async def _tokenize(
+    server: Server, client: HttpClient, asked: Mapping[str, object]
+) -> dict[str, object]:
+    """What /tokenize answers; nothing where it is missing."""
     seconds = client.settings.request_timeout
     exchange = client.request(
         "POST", f"{root(server)}/tokenize", body=orjson.dumps(asked), first_byte=seconds,
@@ -44,9 +82,8 @@ async def count_tokens(server: Server, client: HttpClient, request: Request) -> 
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return None
-    count = answer.get("count") if isinstance(answer, dict) else None
-    return count if type(count) is int else None
+        return {}
+    return answer if isinstance(answer, dict) else {}
 
 
 async def load(server: Server, client: HttpClient) -> Load:
@@ -68,15 +105,20 @@ async def load(server: Server, client: HttpClient) -> Load:
 
 
 def gauges(text: str) -> dict[str, list[float]]:
-    """The values of vLLM's gauges, one for each engine, in Prometheus' text format."""
+    """The values of vLLM's gauges, one for each engine, in Prometheus' text format.
+
+    What is no number, NaN and infinities are left out.
+    """
     found: dict[str, list[float]] = {}
     for line in text.splitlines():
         name = line.partition("{")[0].partition(" ")[0]
         if name in (RUNNING, WAITING, *CACHE):
             try:
-                found.setdefault(name, []).append(float(line.rpartition(" ")[2]))
+                value = float(line.rpartition(" ")[2])
             except ValueError:
                 continue
+            if isfinite(value):
+                found.setdefault(name, []).append(value)
     return found
 
 

@@ -1,0 +1,58 @@
+"""The conformance suite with a real vLLM's answers; see `vllm_live` for how and what it needs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+import pytest
+import pytest_asyncio
+
+from h2o_relay.errors import UpstreamBadResponse
+from h2o_relay.testing.suite import MODEL, TEXTS, BackendSuite, deviates
+from h2o_relay.testing.suite.answers import SHORT
+from h2o_relay.testing.suite.base import said
+
+from .test_vllm_suite import TestVllm as Plain
+from .test_vllm_suite import TestVllmText as PlainText
+from .vllm_live import Live, LiveWire
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
+WIRE = LiveWire()
+
+
+class Recorded:
+    """A suite whose server says what the real one says."""
+
+    speaks = WIRE
+    invented: ClassVar[type[BackendSuite]]
+    """The same with an invented server, to learn what the relay asks."""
+
+    @deviates("vLLM's error says code 500, and the message of a server's 500 is not passed on")
+    async def test_an_error_in_mid_stream_follows_the_text(self) -> None:
+        suite: BackendSuite = self  # type: ignore[assignment]
+        async with suite.relay(lambda r: WIRE.failing(r, TEXTS, "the reason")) as relay:
+            chunks, error = await relay.stream_to_error()
+        assert said(chunks) == "".join(TEXTS)
+        assert isinstance(error, UpstreamBadResponse)
+
+    @pytest_asyncio.fixture(autouse=True)
+    async def recorded(self, real_vllm: Live) -> None:
+        """Have the suite's texts said before the tests need them, some of which are in a hurry."""
+        WIRE.live = real_vllm
+        plain = self.invented()
+        for texts in (TEXTS, SHORT, TEXTS * 10):
+            async with plain.relay(plain.reply(texts)) as relay:
+                await relay.stream()
+                await relay.generate()
+                for request in relay.asked:
+                    await asyncio.to_thread(WIRE.answer, request, texts)
+        await asyncio.to_thread(WIRE.listing, [MODEL])
+
+
+class TestRealVllm(Recorded, Plain):
+    invented = Plain
+
+
+class TestRealVllmText(Recorded, PlainText):
+    invented = PlainText
