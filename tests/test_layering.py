@@ -17,7 +17,7 @@ PLUGINS = {
     f"h2o_relay_{folder.name}": folder
     for folder in sorted((ROOT / "plugins").iterdir())
     if (folder / "pyproject.toml").exists()
-} | {"h2o_relay_parrot": ROOT / "examples" / "h2o-relay-parrot"}
+} | {f"h2o_relay_{name}": ROOT / "examples" / f"h2o-relay-{name}" for name in ("markov", "parrot")}
 MOST_LINES = 350
 LONGER = {"errors.py": 500}  # a table of classes; each says in its docstring when it happens
 

@@ -19,14 +19,14 @@ CHAT_ONLY = frozenset(
         "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "modalities",
         "audio", "reasoning_effort", "verbosity", "web_search_options", "prediction", "store",
         "metadata", "chat_template", "chat_template_kwargs", "echo", "suffix",
+        "add_generation_prompt",
     }
 )  # fmt: skip
 """Request fields that mean nothing to a text completion."""
 CONSUMED = frozenset(
     {
-        "messages", "prompt_type", "prompt_dict", "add_generation_prompt",
-        "continue_final_message", "max_completion_tokens", "logprobs", "top_logprobs",
-        "truncation",
+        "messages", "prompt_type", "prompt_dict", "continue_final_message", "truncation",
+        "max_completion_tokens", "logprobs", "top_logprobs",
     }
 )  # fmt: skip
 """Fields that rendering has read, or that have another name or form there."""

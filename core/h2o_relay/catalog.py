@@ -17,6 +17,7 @@ from .http import HttpClient
 from .identification import identify
 from .links import Link
 from .plugins import Plugins
+from .preparing import ignores_type
 from .probe import Probe, redirect_target
 from .registry import Entry, upstream_model
 from .resolve import resolve
@@ -117,6 +118,10 @@ class Catalog:
         """Whether an entry that was listed can be used, and what is to be said of it."""
         before = entry.reason
         entry.state, entry.reason = "ready", ""
+        if entry.tuning.renders and entry.link is not None:
+            kinds = entry.link.capabilities.kinds
+            if "text" not in kinds or ("chat" in kinds and ignores_type(server, entry.tuning)):
+                entry.reason = "its prompt type is not used: the server renders chats itself"
         names = [model.id for model in entry.models]
         if entry.base_model is None:
             if not names and server.model is None:

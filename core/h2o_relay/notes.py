@@ -29,6 +29,8 @@ def _phrase(name: str, value: str) -> str:
     if name == "trimmed" and value.isdecimal():
         them, verb = ("message", "was") if int(value) == 1 else ("messages", "were")
         return f"{value} older {them} did not fit into the model's context and {verb} left out"
+    if name == "trimmed-by":
+        return "what fits was estimated, since the server does not count"
     if name == "limited":
         field, _, most = value.partition("=")
         if field in LIMITS and most.isdecimal():

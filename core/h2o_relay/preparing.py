@@ -79,8 +79,8 @@ async def prepare(
     request = Request(kind=kind, params=params, body=body, deployment=deployment)
     tune(request, deployment.tuning, rendering=kind == "chat" and route.renders)
     if kind == "chat" and route.renders:
-        kind_of_prompt = await _Rendering(route, client, templates, request).run()
-        return request, _cutting(route, request, kind_of_prompt)
+        rendered = await _Rendering(route, client, templates, request).run()
+        return request, _cutting(route, request, rendered)
     if kind == "chat" and FIELD in request.params and not can.truncates:
         await _trim(route, client, request)
     stops = _asked_stops(request)
@@ -169,16 +169,16 @@ def _asked_stops(request: Request) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given or ())
 
 
-def _cutting(route: Route, request: Request, prompt_type: PromptType) -> Cutting:
+def _cutting(route: Route, request: Request, rendered: Rendered) -> Cutting:
     plugin, server = route.link.plugin, route.deployment.server
-    stops = (*request.stops, *_asked_stops(request))
+    stops = (*rendered.stops, *_asked_stops(request))
     fix = None
     if "fix_text" in plugin.hooks:
 
         def fix(text: str, final: bool) -> str:
             return str(plugin.fix_text(server, request, text, final))
 
-    return Cutting(lambda: StopCutter.of(prompt_type, stops), fix, request.kind)
+    return Cutting(lambda: StopCutter.of(rendered.prompt_type, stops), fix, request.kind)
 
 
 def _room(fitted: Fitted, limit: int) -> int:
@@ -201,8 +201,8 @@ class _Rendering:
         self._tuning = route.deployment.tuning
         self._type, self._template = _chosen(route.deployment, request.params)
 
-    async def run(self) -> PromptType:
-        """Fill in the request's prompt and stops; the prompt type, for cutting."""
+    async def run(self) -> Rendered:
+        """Fill in the request's prompt and stops; what was rendered, for cutting."""
         request, limit = self._request, self._route.deployment.max_context
         params = request.params
         messages: Sequence[Message] = params["messages"]
@@ -213,16 +213,25 @@ class _Rendering:
             rendered = fitted.rendered
             if fitted.dropped:
                 request.tell("trimmed", str(fitted.dropped))
+                if fitted.estimated:
+                    request.tell("trimmed-by", "estimate")
                 request.params = {**params, "messages": list(fitted.messages)}
             self._leave_room(_room(fitted, limit))
         self._end_late(None if limit is None else _room(fitted, limit))
         request.body = None
-        request.prompt, request.stops = rendered.prompt, rendered.stops
+        request.prompt, request.stops = rendered.prompt, self._told(rendered.stops)
         read = {"tools"} if self._template is not None else set()
         request.drop(*(name for name in params if name in CHAT_ONLY and name not in read))
         if params.get("prompt_dict") and rendered.prompt_type.name != "custom":
             request.drop("prompt_dict")
-        return rendered.prompt_type
+        return rendered
+
+    def _told(self, stops: tuple[str, ...]) -> tuple[str, ...]:
+        """The stop strings that the server is told beside the caller's; all are cut here anyway."""
+        most = self._route.link.capabilities.stops
+        if most is None:
+            return stops
+        return stops[: max(0, most - len(_asked_stops(self._request)))]
 
     async def _render(self, messages: Sequence[Message]) -> Rendered:
         tuning, params = self._tuning, self._request.params

@@ -57,7 +57,7 @@ def plugin_options(plugin: str | None, env: Mapping[str, str]) -> dict[str, str]
 
 def _by_model(server: Server, base_model: str | None) -> Mapping[str, Any]:
     for pattern, options in server.by_model:
-        if base_model is not None and re.search(pattern, base_model, re.IGNORECASE):
+        if re.search(pattern, base_model or "", re.IGNORECASE):
             return options
     return {}
 

@@ -83,7 +83,7 @@ class Server:
     """The plugin's own fields."""
     by_model: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     """Options for base models that a regular expression finds something in, ignoring case: the
-    first that fits. Those of the environment and of the string win over them."""
+    first that fits, an empty one for all. Those of the environment and of the string win."""
     shown: str = ""
     """The server string with its secrets masked, for people and logs."""
 
@@ -167,6 +167,8 @@ class Capabilities:
     `generate` the kernel streams from the server and assembles the answer."""
     finishes: bool = True
     """False for servers that end a complete stream without a finish reason."""
+    stops: int | None = None
+    """The most stop strings that a request may have; the kernel sees to the others."""
     continues_text: bool = False
     """The server can continue a text that it is given as the beginning of its answer."""
     truncates: bool = False

@@ -284,7 +284,7 @@ def test_parse_only_tells_everything_but_the_secrets(
         "server": "vllm_chat:h:5000:/v1:***", "backend": "vllm", "api": "chat",
         "base_url": "http://h:5000/v1", "scheme": "http", "host": "h", "port": 5000, "path": "/v1",
         "has_key": True, "user": None, "headers": [], "deployment": None, "api_version": None,
-        "endpoint": None, "region": None, "model": None, "base_model": None, "display_name": None,
+        "endpoint": None, "region": None, "payload": None, "model": None, "base_model": None, "display_name": None,
     }  # fmt: skip
     assert (openai["backend"], openai["has_key"]) == ("openai", True)
     assert (openai["scheme"], openai["base_url"]) == (None, None)
@@ -456,3 +456,14 @@ def test_binary_input_is_refused(call: H2O) -> None:
     code, _, err = call("ask", "--server", "echo", piped=b"\xff\xfe")
     assert code == 2
     assert err == "h2o: what was piped in is not UTF-8 text\n"
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_chat_template_that_is_wrong(command: str, call: H2O, tmp_path: Path) -> None:
+    template = tmp_path / "bad.jinja"
+    template.write_text("{% if %}{{")
+    code, _, err = call(command, f"--chat_template={template}", "echo:m")
+    assert code == 2
+    assert "--chat-template: " in err
+    assert "line 1" in err
+    assert len(err.splitlines()) == 1

@@ -21,7 +21,7 @@ from h2o_relay.testing import OpenAIWire
 from h2o_relay.testing.scripts import json, sse
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import Answer, Received, ScriptedUpstream, until
-from h2o_relay.types import Tuning
+from h2o_relay.types import Capabilities, Tuning
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 WIRE = OpenAIWire()
@@ -254,6 +254,15 @@ class TestCutting:
             assert (whole, streamed) == ("one ", "one ")
             assert sent(upstream)["stop"] == ["END", *self.STOPS]
 
+    async def test_a_server_that_takes_few_stops_is_told_few(self) -> None:
+        server = TextServer("one</s>two")
+        async with behind(server) as (kernel, upstream):
+            found = next(iter(kernel.snapshot.routes.values()))
+            found.link.capabilities = Capabilities(stops=3)
+            whole, streamed, _ = await both(kernel, stop=["x", "y"])
+            assert sent(upstream)["stop"] == ["x", "y", self.STOPS[0]]
+            assert (whole, streamed) == ("one", "one")
+
     async def test_a_server_that_goes_on_is_left(self) -> None:
         server = TextServer("fine</s>", *["more "] * 10_000)
         async with behind(server) as (kernel, upstream):
@@ -315,6 +324,7 @@ class TestFitting:
             found = await kernel.generate("chat", {"messages": HISTORY, "max_tokens": 5})
             assert found.notes is not None
             assert int(found.notes["trimmed"]) >= 2
+            assert found.notes["trimmed-by"] == "estimate"
             assert "Be brief." in sent(upstream)["prompt"]
             assert "three" in sent(upstream)["prompt"]
 

@@ -15,6 +15,7 @@ from .logs import log_if_asked
 from .loops import run_async
 from .options import RelayCommand, chosen_level, setting_options, settings_of, switch
 from .servers import (
+    check_templates,
     configured_servers,
     describe,
     read_specs,
@@ -64,6 +65,7 @@ def check(servers: tuple[str, ...], **flags: Any) -> int:
     read, refused = _read(plugins, specs, settings)
     for error in refused:
         tell(explain(error))
+    run_async(check_templates(read))
     if flags.get("parse_only"):
         rows = [
             check_rows.named(spec) | describe(server)

@@ -15,6 +15,7 @@ from .logs import log_to_stderr
 from .loops import run_async
 from .options import RelayCommand, note, setting_options, settings_of, warn
 from .servers import (
+    check_templates,
     configured_servers,
     read_specs,
     refuse_own_address,
@@ -83,6 +84,7 @@ def start(texts: Sequence[str], settings: Settings, flags: Mapping[str, Any]) ->
     refuse_own_address(servers, settings)
     warn_of_keys(read, specs, [*texts, flags.get("inference_server")], flags)
     log_to_stderr(settings.log_level)
+    run_async(check_templates(read))
     serve = frontend("proxy")
     if not given and settings.discover:
         read = with_found(read, plugins, settings)

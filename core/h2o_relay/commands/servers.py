@@ -75,6 +75,20 @@ def read_specs(plugins: Plugins, specs: Iterable[ServerSpec]) -> list[ServerSpec
     return [spec.parsed(partial(read_server, plugins)) for spec in specs]
 
 
+async def check_templates(specs: Iterable[ServerSpec]) -> None:
+    """Compile the chat templates that the operator gave. Raises Mistake for one that is wrong."""
+    from ..errors import RelayError
+    from ..prompts.templates import TemplateRenderer
+
+    templates = {spec.tuning.chat_template for spec in specs} - {None}
+    async with TemplateRenderer() as renderer:
+        for template in templates:
+            try:
+                await renderer.check(str(template))
+            except RelayError as error:
+                raise Mistake(f"--chat-template: {error.message}") from None
+
+
 def servers_of(specs: Iterable[ServerSpec]) -> list[Server]:
     """The servers of specs that have been read."""
     from ..types import Server
@@ -183,6 +197,7 @@ def describe(server: Server) -> dict[str, Any]:
         "api_version": options.get("api_version"),
         "endpoint": options.get("endpoint"),
         "region": options.get("region"),
+        "payload": options.get("payload"),
         "model": server.model,
     }
 

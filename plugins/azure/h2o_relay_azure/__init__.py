@@ -20,7 +20,7 @@ from h2o_relay.types import Call, Capabilities, Model, Server, Target
 from . import entra, routes, strings
 from .models import offered
 
-CAPABILITIES = Capabilities(paths=routes.PATHS)
+CAPABILITIES = Capabilities(paths=routes.PATHS, stops=4)
 
 
 @hookimpl

@@ -17,7 +17,13 @@ from . import models, strings
 
 DEFAULT_URL = "https://api.openai.com/v1"
 RANK = 10
-ANY = Capabilities()
+TEXT = frozenset({"/chat/completions", "/completions", "/models", "/embeddings"})
+WHOLE = TEXT | {
+    "/responses", "/moderations", "/audio/speech", "/audio/transcriptions",
+    "/audio/translations", "/images/generations", "/images/edits", "/images/variations",
+}  # fmt: skip
+ANY = Capabilities(paths=TEXT)
+OPENAI = Capabilities(paths=WHOLE, stops=4)
 GROQ = Capabilities(kinds=frozenset({"chat"}))
 
 
@@ -28,8 +34,10 @@ def parse_server_string(text: str) -> Server | None:
 
 @hookimpl
 def capabilities(server: Server) -> Capabilities:
-    """Groq has no /completions."""
-    return GROQ if server.vendor == "groq" else ANY
+    """Groq has no /completions; OpenAI itself takes four stop strings, others more."""
+    if server.vendor == "groq":
+        return GROQ
+    return OPENAI if models.is_openai(base_url(server)) else ANY
 
 
 @hookimpl

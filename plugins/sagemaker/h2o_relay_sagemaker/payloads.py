@@ -25,8 +25,12 @@ from .dialog import dialog
 
 PAYLOADS = ("openai", "tgi", "llama2")
 LLAMA2 = re.compile(r"llama[-_ ]?2(?![\d.])", re.IGNORECASE)
-BY_MODEL = ((r"llama[-_ ]?2(?![\d.]).*(chat|-f$)", {"payload": "llama2"}),)
+BY_MODEL = (
+    (r"llama[-_ ]?2(?![\d.]).*(chat|-f$)", {"payload": "llama2"}),
+    ("", {"payload": "openai"}),
+)
 """What the base model says of a chat endpoint's payload, for `Server.by_model`."""
+TEXT_BY_MODEL = (("", {"payload": "tgi"}),)
 EULA = "accept_eula=true"
 COLDEST = 0.01  # JumpStart's Llama 2 wants a positive temperature; h2oGPT sends this for 0
 MOST_STOPS = 4  # TGI refuses more by default (--max-stop-sequences)

@@ -11,7 +11,7 @@ import re
 from h2o_relay.serverstring import Field, Reader
 from h2o_relay.types import Server
 
-from .payloads import BY_MODEL, PAYLOADS
+from .payloads import BY_MODEL, PAYLOADS, TEXT_BY_MODEL
 
 PREFIXES = ("sagemaker", "sagemaker_chat")
 EXAMPLE = "sagemaker_chat:my-endpoint:us-east-2"
@@ -48,7 +48,7 @@ def parse(text: str) -> Server | None:
         api="chat" if chat else "text",
         model=endpoint,
         url_env=URL_ENV,
-        by_model=BY_MODEL if chat else (),
+        by_model=BY_MODEL if chat else TEXT_BY_MODEL,
         options={name: value for name, value in given.items() if value is not None},
         shown=reader.shown,
     )

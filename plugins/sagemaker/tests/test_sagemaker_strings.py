@@ -26,7 +26,13 @@ ROWS: list[tuple[str, str | None, dict[str, Any]]] = [
     (
         "sagemaker:my-endpoint:us-east-2",
         "h2oai/h2ogpt-4096-llama2-7b",
-        {"backend": "sagemaker", "api": "text", "endpoint": "my-endpoint", "region": "us-east-2"},
+        {
+            "backend": "sagemaker",
+            "api": "text",
+            "endpoint": "my-endpoint",
+            "region": "us-east-2",
+            "payload": "tgi",
+        },
     ),
 ]
 
