@@ -36,6 +36,7 @@ NO_KEY = "EMPTY"
 """What OpenAI's clients are told to send where no key is needed; h2oGPT sends it too."""
 EXAMPLE = "vllm_chat:http://192.168.1.46:8000/v1"
 RANK = 50
+PATHS = frozenset({"/chat/completions", "/completions", "/models", "/embeddings", "/responses"})
 FRAGMENT = 6
 """Characters of a stop string that are taken for its beginning at the end of an answer."""
 
@@ -84,7 +85,7 @@ async def fetch(server: Server, progress: Progress) -> None:
 
 @hookimpl
 def capabilities(server: Server) -> Capabilities:
-    return Capabilities(tokenizer=True)
+    return Capabilities(tokenizer=True, paths=PATHS)
 
 
 @hookimpl
