@@ -284,7 +284,8 @@ def test_parse_only_tells_everything_but_the_secrets(
         "server": "vllm_chat:h:5000:/v1:***", "backend": "vllm", "api": "chat",
         "base_url": "http://h:5000/v1", "scheme": "http", "host": "h", "port": 5000, "path": "/v1",
         "has_key": True, "user": None, "headers": [], "deployment": None, "api_version": None,
-        "endpoint": None, "region": None, "payload": None, "model": None, "base_model": None, "display_name": None,
+        "endpoint": None, "region": None, "payload": None, "model": None, "base_model": None,
+        "display_name": None,
     }  # fmt: skip
     assert (openai["backend"], openai["has_key"]) == ("openai", True)
     assert (openai["scheme"], openai["base_url"]) == (None, None)
