@@ -107,7 +107,6 @@ def test_each_answers_with_one_token(with_ui: Relay, bare: str, gradio: str) -> 
         assert 0 < trip["seconds"] < 30
 
 
-@pytest.mark.xfail(strict=True, reason="our page has no API that Gradio's clients may call")
 def test_our_own_page_is_told(with_ui: Relay) -> None:
     url = with_ui.wait_for(r"The chat UI is ready: (http://\S+)")[1]
     code, [row] = check(url)

@@ -55,7 +55,7 @@ def serve(host: str, port: int, api: str, key: str | None) -> None:
     local = is_loopback(host)
     kernel = open_kernel(api, key, settings.load({}))
     config = uvicorn.Config(
-        create_app(kernel, local=local, key=None if local else key),
+        create_app(kernel, local=local, key=key),
         host=host,
         port=port,
         log_level="warning",

@@ -17,6 +17,7 @@ from h2o_relay.kernel import KernelAPI
 from .assistant import Assistant
 from .chat import CSS, build
 from .front import App, Front
+from .h2ogpt.service import Service
 
 WRONG_KEY_PAUSE = 1.0  # seconds
 SIGN_IN = "Sign in with any name, and the relay's API key as the password."
@@ -29,22 +30,23 @@ def create_app(
 ) -> App:
     """The application; it opens `kernel` when it starts and closes it when it stops.
 
-    `local`: only this machine's browsers are served. Where `key` is given, it is asked for.
+    `local`: only this machine is served, and its browsers need not sign in. Elsewhere they sign in
+    with `key`, if there is one. Callers of h2oGPT's API send it with each call, wherever they are.
     """
-    held: list[Assistant] = []
+    held: list[tuple[Assistant, Service]] = []
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with kernel as opened:
-            held.append(Assistant(opened))
+            held.append((Assistant(opened), Service(opened, key)))
             yield
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     # Gradio would allow foreign origins, credentials included; it leaves that to a parent's.
     app.add_middleware(CORSMiddleware, allow_origins=())
     gr.mount_gradio_app(
-        app, build(lambda: held[0]), path="/", theme=theme(), css_paths=CSS,
-        auth=check(key) if key else None, auth_message=SIGN_IN,
+        app, build(lambda: held[0][0], lambda: held[0][1]), path="/", theme=theme(), css_paths=CSS,
+        auth=check(key) if key and not local else None, auth_message=SIGN_IN,
         footer_links=[], run_history=False, show_error=False, allowed_paths=[],
         max_file_size="1mb", ssr_mode=False, mcp_server=False, pwa=False, enable_monitoring=False,
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},

@@ -11,6 +11,8 @@ import gradio as gr
 
 from .assistant import Assistant, Wishes
 from .conversation import Message, closed, retried, said, undone
+from .h2ogpt import endpoints
+from .h2ogpt.service import Service
 
 TITLE = "h2o relay"
 CSS = Path(__file__).with_name("chat.css")
@@ -22,8 +24,10 @@ PLAIN: dict[str, Any] = {"api_visibility": "private", "preprocess": False}
 QUICK: dict[str, Any] = {**PLAIN, "queue": False, "show_progress": "hidden"}
 
 
-def build(assistant: Callable[[], Assistant]) -> gr.Blocks:
-    """The page. `assistant` is called for each event: it exists once the server runs."""
+def build(assistant: Callable[[], Assistant], service: Callable[[], Service]) -> gr.Blocks:
+    """The page and h2oGPT's endpoints. Both are called for each event: what they give exists once
+    the server runs.
+    """
     page: gr.Blocks
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_height=True) as page:
         with gr.Row(elem_id="head", equal_height=True):
@@ -43,6 +47,7 @@ def build(assistant: Callable[[], Assistant]) -> gr.Blocks:
         _wire_models(page, assistant, model, timer)
         asked = [thread, model, system, temperature, max_tokens]
         _wire_answers(page, assistant, thread, box, fresh, asked)
+        endpoints.add(service)
     page.queue(default_concurrency_limit=64, api_open=False)
     return page
 

@@ -36,6 +36,8 @@ HEADERS = (
 )
 NO_STORE = (b"cache-control", b"no-store")
 CACHED = ("/assets/", "/static/", "/favicon.ico", "/theme.css")
+ALIASES = {"/api/submit_nochat_plain_api": "/gradio_api/api/submit_nochat_plain_api"}
+"""Where h2oGPT, whose Gradio is older, has what others call by hand."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -55,7 +57,10 @@ class Front:
         if reason:
             await refuse(send, reason)
             return
-        kept = scope.get("path", "").startswith(CACHED)
+        path = scope.get("path", "")
+        kept = path.startswith(CACHED)
+        if path in ALIASES:
+            scope = {**scope, "path": ALIASES[path], "raw_path": ALIASES[path].encode()}
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":

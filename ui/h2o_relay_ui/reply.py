@@ -7,8 +7,8 @@ that it is shown. So the task gathers, and the page looks `PACE` seconds apart.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from typing import Any
 
 from h2o_relay.errors import RelayError
@@ -25,22 +25,26 @@ class Reply:
         self.text = ""
         self.reasoning = ""
         self.finish_reason: str | None = None
+        self.usage: Mapping[str, Any] | None = None
+        """Tokens, where the server counts them and the request asked for that."""
         self.notes: list[str] = []
         """What was done to the request, in words."""
         self.error: RelayError | None = None
         self.ended = False
         self._news = asyncio.Event()
+        self._end = asyncio.Event()
 
-    async def updates(self) -> AsyncGenerator[None, None]:
-        """Whenever there is more to show, the end included."""
+    async def updates(
+        self, pace: float = PACE, alive: float | None = None
+    ) -> AsyncGenerator[None, None]:
+        """Whenever there is more to show, the end included; at least every `alive` seconds."""
         ended = False
         while not ended:
-            await self._news.wait()
+            await _within(alive, self._news)
             self._news.clear()
             ended = self.ended
             yield
-            if not ended:
-                await asyncio.sleep(PACE)
+            await _within(pace, self._end)
 
     async def receive(self, kernel: KernelAPI, params: Mapping[str, Any]) -> None:
         try:
@@ -50,6 +54,7 @@ class Reply:
                     self.text += chunk.text
                     self.reasoning += chunk.reasoning
                     self.finish_reason = chunk.finish_reason or self.finish_reason
+                    self.usage = chunk.usage or self.usage
                     self._news.set()
         except RelayError as error:
             self.error = error
@@ -57,9 +62,17 @@ class Reply:
     def end(self) -> None:
         self.ended = True
         self._news.set()
+        self._end.set()
 
 
-@asynccontextmanager
+async def _within(seconds: float | None, event: asyncio.Event) -> None:
+    """Wait for the event, at most so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+@contextlib.asynccontextmanager
 async def receiving(
     kernel: KernelAPI, params: Mapping[str, Any], tasks: set[asyncio.Task[None]]
 ) -> AsyncIterator[Reply]:

@@ -65,7 +65,7 @@ async def test_a_prompt_type_goes_to_completions() -> None:
     rendered = render("human_bot", MESSAGES)
     assert path.startswith(f"/openai/deployments/{COMPLETING}/completions?")
     assert (sent["prompt"], sent["max_tokens"]) == (rendered.prompt, 9)
-    assert sent["stop"] == ["never", *rendered.stops]
+    assert sent["stop"] == ["never", *rendered.stops][:4]  # Azure takes no more
     assert "messages" not in sent
 
 

@@ -121,7 +121,7 @@ async def test_a_long_conversation_is_fitted_to_the_servers_context() -> None:
     async with relayed("Hi", tuning=Tuning(prompt_type="human_bot")) as (kernel, upstream):
         assert kernel.find(NAME).max_context == 90
         whole = await kernel.generate("chat", {"messages": HISTORY, "max_tokens": 9})
-        assert whole.notes == {"trimmed": "2"}
+        assert whole.notes == {"trimmed": "2", "trimmed-by": "estimate"}
         asked = told(upstream)
     assert asked["instruction_nochat"] == render("human_bot", [HISTORY[0], HISTORY[3]]).prompt
 

@@ -88,7 +88,7 @@ async def test_a_long_conversation_is_fitted() -> None:
     """Ollama counts nothing beforehand, so that tokens are estimated."""
     async with relayed(Tuning(prompt_type="vicuna11", max_seq_len=90)) as (kernel, ollama):
         whole = await kernel.generate("chat", {"model": NAME, "messages": HISTORY, "max_tokens": 9})
-        assert whole.notes == {"trimmed": "2"}
+        assert whole.notes == {"trimmed": "2", "trimmed-by": "estimate"}
         sent = ollama.asked[-1][1]
     assert sent["prompt"] == render("vicuna11", [HISTORY[0], HISTORY[3]]).prompt
     assert sent["options"]["num_ctx"] == 90

@@ -84,7 +84,7 @@ async def test_a_long_conversation_is_fitted() -> None:
     asked = chat("one " * 60, "first", "two", max_tokens=9)
     async with relayed(cloud, tuning=tuning) as kernel:
         whole = await kernel.generate("chat", asked)
-        assert whole.notes == {"trimmed": "2"}
+        assert whole.notes == {"trimmed": "2", "trimmed-by": "estimate"}
     assert given(cloud)["prompt"] == render("human_bot", chat("two")["messages"]).prompt
 
 

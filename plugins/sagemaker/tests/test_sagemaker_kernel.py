@@ -108,7 +108,7 @@ async def test_a_long_conversation_is_fitted() -> None:
     tuning = Tuning(max_seq_len=90)
     async with asked(saying(TgiContainer(), "Hi"), TEXT, LLAMA2, tuning=tuning) as relay:
         whole = await relay.generate(messages=HISTORY, max_tokens=9)
-        assert whole.notes == {"trimmed": "2"}
+        assert whole.notes == {"trimmed": "2", "trimmed-by": "estimate"}
         kept = [HISTORY[0], HISTORY[3]]
         assert relay.last.json()["inputs"] == render("llama2", kept).prompt
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, TypeVar
 
 import orjson
@@ -49,7 +50,8 @@ def streaming(client: Any) -> tuple[bytes, str]:
     answer = client.invoke_endpoint_with_response_stream(
         EndpointName="test-model", Body=BODY, ContentType="application/json"
     )
-    found = b"".join(event["PayloadPart"]["Bytes"] for event in answer["Body"])
+    with closing(answer["Body"]) as events:
+        found = b"".join(event["PayloadPart"]["Bytes"] for event in events)
     return found, answer["ContentType"]
 
 

@@ -19,6 +19,8 @@ from .vllm_live import Live, LiveWire
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 WIRE = LiveWire()
+UNKNOWN = {"deep": [1, "ü", None]}
+"""As in the suite's test of fields that nobody knows."""
 
 
 class Recorded:
@@ -45,6 +47,9 @@ class Recorded:
             async with plain.relay(plain.reply(texts)) as relay:
                 await relay.stream()
                 await relay.generate()
+                if texts == TEXTS:
+                    await relay.stream(x_conformance=UNKNOWN)
+                    await relay.generate(x_conformance=UNKNOWN)
                 for request in relay.asked:
                     await asyncio.to_thread(WIRE.answer, request, texts)
         await asyncio.to_thread(WIRE.listing, [MODEL])

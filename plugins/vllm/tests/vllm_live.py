@@ -37,7 +37,7 @@ ARGS = (
     "--max-model-len 1024 --max-num-seqs 8 --enforce-eager --dtype float32 "
     "--enable-auto-tool-choice --tool-call-parser hermes"
 )
-"""In 32 bits two tokens hardly ever have the same weight, so that greedy answers are always one."""
+"""In 32 bits a real model hardly ever gives two tokens the same weight."""
 CPU = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
