@@ -95,7 +95,12 @@ class Reader:
     def optional(self) -> str | None:
         """The next field's text; None if it is missing, empty or `None`."""
         field = self.next()
-        return field.text if field is not None and field.given else None
+        if field is None or not field.given:
+            return None
+        if "@" in field.text:  # what stands before it is masked as a password would be
+            self.secrets.append(field)
+            raise self.refuse("a name has no @ in it", field)
+        return field.text
 
     def secret(self) -> str | None:
         """The same, for a field that must not be shown."""

@@ -55,18 +55,6 @@ def configured_servers(texts: Sequence[str], settings: Settings) -> tuple[Server
     return found.specs
 
 
-def given_servers(texts: Sequence[str], settings: Settings) -> tuple[str, ...]:
-    """The server strings of a command that are no lock's: its words, and `inference_server`.
-
-    Raises Mistake where `base_model` would name the models of several servers.
-    """
-    extra = settings.inference_server
-    if not texts and not extra:
-        return ()
-    specs = configured_servers(texts, settings)
-    return tuple(spec.server for spec in specs if isinstance(spec.server, str))
-
-
 def read_specs(plugins: Plugins, specs: Iterable[ServerSpec]) -> list[ServerSpec]:
     """The same with their servers parsed.
 
