@@ -17,17 +17,14 @@ from h2o_relay.errors import (
     ContextTooLong,
     RelayError,
     UpstreamBadResponse,
-    UpstreamError,
-    UpstreamTimeout,
     error_object,
     from_error_object,
     from_response,
 )
 from h2o_relay.http import Response
-from h2o_relay.openai_shape import seconds_to_wait
+from h2o_relay.openai_shape import beginning, seconds_to_wait
 from h2o_relay.types import Server
 
-LIMIT = 64 * 1024  # bytes read of an error's body
 TOO_LONG = (
     "the input length exceeds the context length",
     "input length exceeds maximum context length",
@@ -40,17 +37,9 @@ ADDRESS = re.compile(r"https?://[^\s\"']+|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?")
 
 async def refusal(response: Response, server: Server) -> RelayError:
     """The error for a response of status 300 and above."""
-    pieces, size = [], 0
-    try:
-        async for data in response:
-            pieces.append(data)
-            size += len(data)
-            if size >= LIMIT:
-                break
-    except (UpstreamError, UpstreamTimeout):
-        pass  # the status says enough
+    body = await beginning(response)
     wait = seconds_to_wait(response.headers.get("retry-after"))
-    return refused(response.status, b"".join(pieces)[:LIMIT], wait, server.key)
+    return refused(response.status, body, wait, server.key)
 
 
 def refused(

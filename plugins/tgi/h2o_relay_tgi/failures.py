@@ -21,16 +21,14 @@ from h2o_relay.errors import (
     RateLimited,
     RelayError,
     UpstreamBadResponse,
-    UpstreamError,
     UpstreamIncomplete,
     UpstreamRejected,
-    UpstreamTimeout,
     error_object,
     from_response,
     redact,
 )
 from h2o_relay.http import Response
-from h2o_relay.openai_shape import ERROR_LIMIT, media_type, seconds_to_wait
+from h2o_relay.openai_shape import beginning, media_type, seconds_to_wait
 from h2o_relay.types import Server
 
 TOO_LONG = re.compile(
@@ -44,16 +42,7 @@ hold nothing that the caller wrote, say that it is too long."""
 
 async def refusal(response: Response, server: Server) -> RelayError:
     """The error for a response of status 300 and above."""
-    pieces, size = [], 0
-    try:
-        async for data in response:
-            pieces.append(data)
-            size += len(data)
-            if size >= ERROR_LIMIT:
-                break
-    except (UpstreamError, UpstreamTimeout):
-        pass  # the status says enough
-    body = b"".join(pieces)[:ERROR_LIMIT]
+    body = await beginning(response)
     retry_after = seconds_to_wait(response.headers.get("retry-after"))
     error = error_object(body)
     if not error and response.status < 500 and media_type(response).startswith("text/plain"):
