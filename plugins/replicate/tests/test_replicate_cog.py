@@ -58,6 +58,7 @@ class Predictor(BasePredictor):
 """
 DEPLOYMENT = Deployment(name="llama", server=Server(plugin="replicate"), model="meta/llama")
 READY = 30.0  # seconds
+BUSY = 409
 SLOW = quick(connect_timeout=10.0, first_byte_timeout=20.0, request_timeout=20.0)
 
 
@@ -107,6 +108,17 @@ def tail(log: Path) -> str:
 
 
 async def predict(url: str, given: Any) -> tuple[int, dict[str, Any]]:
+    """A prediction's status and body. The container has one slot, which it frees a moment *after*
+    it has answered: until then a new prediction is a 409."""
+    deadline = asyncio.get_running_loop().time() + READY
+    status, body = await predict_once(url, given)
+    while status == BUSY and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.05)
+        status, body = await predict_once(url, given)
+    return status, body
+
+
+async def predict_once(url: str, given: Any) -> tuple[int, dict[str, Any]]:
     async with (
         HttpClient(SLOW) as http,
         http.request(
