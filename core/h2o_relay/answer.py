@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .assemble import assemble
 from .chunks import Chunk, Completion
@@ -29,8 +28,6 @@ SEEN_TO = frozenset(
     {"stop", "messages", "prompt_type", "prompt_dict", "continue_final_message", FIELD}
 )
 """Fields that the kernel sees to where it renders or cuts."""
-T = TypeVar("T")
-log = logging.getLogger(__name__)
 
 
 class Answer:

@@ -51,9 +51,13 @@ def text_params(request: Request) -> dict[str, Any]:
 
 def with_stops(request: Request) -> list[str]:
     """The caller's stop strings and those that rendering added, each once."""
+    return list(dict.fromkeys([*asked_stops(request), *request.stops]))
+
+
+def asked_stops(request: Request) -> tuple[str, ...]:
+    """The caller's own stop strings."""
     given = request.params.get("stop")
-    own = [given] if isinstance(given, str) else list(given or ())
-    return list(dict.fromkeys([*own, *request.stops]))
+    return (given,) if isinstance(given, str) else tuple(given or ())
 
 
 def chat_completion(completion: Completion) -> Completion:

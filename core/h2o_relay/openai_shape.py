@@ -122,7 +122,7 @@ def pass_note(request: Request, response: Response) -> None:
     """Behind another relay: what it told us is told our caller."""
     if not response.header(b"x-h2o-backend"):
         return
-    for name in ("trimmed", "limited"):
+    for name in ("trimmed", "trimmed-by", "limited"):
         value = response.header(b"x-h2o-" + name.encode())
         if value:
             request.tell(name, value)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .as_text import CHAT_ONLY
+from .as_text import CHAT_ONLY, asked_stops
 from .cutting import Cutting
 from .errors import ContextTooLong, InvalidRequest, RelayError
 from .faults import fault
@@ -83,7 +83,7 @@ async def prepare(
         return request, _cutting(route, request, rendered)
     if kind == "chat" and FIELD in request.params and not can.truncates:
         await _trim(route, client, request)
-    stops = _asked_stops(request)
+    stops = asked_stops(request)
     if stops and "stop" not in can.fields:
         return request, Cutting(lambda: StopCutter(stops), None, kind)
     return request, None
@@ -124,11 +124,17 @@ async def _trim(route: Route, client: Any, request: Request) -> None:
     limit, messages = route.deployment.max_context, params["messages"]
     if request.params[FIELD] == "auto" and limit is not None:
         count = partial(_count_messages, route, client)
-        kept = await trimmed(messages, count, limit, _reserve(params, limit))
-        if len(kept) < len(messages):
-            request.tell("trimmed", str(len(messages) - len(kept)))
-            params["messages"] = list(kept)
+        fitted = await trimmed(messages, count, limit, _reserve(params, limit))
+        if fitted is not None and fitted.dropped:
+            _tell_trimmed(request, fitted)
+            params["messages"] = list(fitted.messages)
     request.params, request.body = params, None
+
+
+def _tell_trimmed(request: Request, fitted: Fitted) -> None:
+    request.tell("trimmed", str(fitted.dropped))
+    if fitted.estimated:
+        request.tell("trimmed-by", "estimate")
 
 
 async def _count_messages(route: Route, client: Any, messages: Sequence[Message]) -> int | None:
@@ -164,14 +170,9 @@ def _has_system(messages: Sequence[Message]) -> bool:
     return any(message.get("role") in SYSTEM_ROLES for message in messages)
 
 
-def _asked_stops(request: Request) -> tuple[str, ...]:
-    given = request.params.get("stop")
-    return (given,) if isinstance(given, str) else tuple(given or ())
-
-
 def _cutting(route: Route, request: Request, rendered: Rendered) -> Cutting:
     plugin, server = route.link.plugin, route.deployment.server
-    stops = (*rendered.stops, *_asked_stops(request))
+    stops = (*rendered.stops, *asked_stops(request))
     fix = None
     if "fix_text" in plugin.hooks:
 
@@ -206,18 +207,18 @@ class _Rendering:
         request, limit = self._request, self._route.deployment.max_context
         params = request.params
         messages: Sequence[Message] = params["messages"]
+        room = None
         if limit is None:
             rendered = await self._render(messages)
         else:
             fitted = await self._fitted(messages, limit)
             rendered = fitted.rendered
             if fitted.dropped:
-                request.tell("trimmed", str(fitted.dropped))
-                if fitted.estimated:
-                    request.tell("trimmed-by", "estimate")
+                _tell_trimmed(request, fitted)
                 request.params = {**params, "messages": list(fitted.messages)}
-            self._leave_room(_room(fitted, limit))
-        self._end_late(None if limit is None else _room(fitted, limit))
+            room = _room(fitted, limit)
+            self._leave_room(room)
+        self._end_late(room)
         request.body = None
         request.prompt, request.stops = rendered.prompt, self._told(rendered.stops)
         read = {"tools"} if self._template is not None else set()
@@ -231,7 +232,7 @@ class _Rendering:
         most = self._route.link.capabilities.stops
         if most is None:
             return stops
-        return stops[: max(0, most - len(_asked_stops(self._request)))]
+        return stops[: max(0, most - len(asked_stops(self._request)))]
 
     async def _render(self, messages: Sequence[Message]) -> Rendered:
         tuning, params = self._tuning, self._request.params

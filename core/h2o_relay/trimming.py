@@ -13,7 +13,7 @@ import orjson
 
 from .errors import ContextTooLong
 from .prompts.catalog import by_name_or_number
-from .prompts.fit import fit
+from .prompts.fit import Fitted, fit
 from .prompts.messages import Message
 from .prompts.render import Rendered
 
@@ -23,10 +23,10 @@ Count = Callable[[Sequence[Message]], Awaitable[int | None]]
 
 
 async def trimmed(
-    messages: Sequence[Message], count: Count | None, limit: int, reserve: int
-) -> Sequence[Message]:
-    """The messages without the oldest turns that do not fit; all of them where not even the last
-    turn does: the server then says so itself.
+    messages: Sequence[Message], count: Count, limit: int, reserve: int
+) -> Fitted | None:
+    """What is left without the oldest turns that do not fit; None where not even the last turn
+    does: the server then says so itself.
     """
     latest = list(messages)
 
@@ -35,13 +35,12 @@ async def trimmed(
         return Rendered("\n\n".join(map(_text, kept)), (), by_name_or_number("unknown"))
 
     async def counted(_: str) -> int | None:
-        return None if count is None else await count(latest)
+        return await count(latest)
 
     try:
-        fitted = await fit(messages, as_text, counted, limit, reserve)
+        return await fit(messages, as_text, counted, limit, reserve)
     except ContextTooLong:
-        return messages
-    return fitted.messages
+        return None
 
 
 def _text(message: Message) -> str:

@@ -474,6 +474,16 @@ class TestTruncation:
             assert body == {"messages": kept, "max_tokens": 12, "model": "up"}
             assert found.dropped == ()
 
+    async def test_an_estimate_is_marked(self) -> None:
+        async with self.chatting(60) as (kernel, _):
+            found = next(iter(kernel.snapshot.routes.values()))
+            found.link.capabilities = Capabilities(tokenizer=False)
+            asked = {"messages": HISTORY, "max_tokens": 12, "truncation": "auto"}
+            notes = (await kernel.generate("chat", asked)).notes
+            assert notes is not None
+            assert int(notes["trimmed"]) >= 2
+            assert notes["trimmed-by"] == "estimate"
+
     async def test_who_does_not_is_not(self) -> None:
         asked = {"model": "m", "messages": HISTORY}
         async with self.chatting(20) as (kernel, upstream):

@@ -24,6 +24,7 @@ from .kit import asked, page
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 WIRE = OpenAIWire()
 LLAMA2 = "meta-llama/Llama-2-7b-chat-hf"
+GUESSED = "what fits was estimated, since the server does not count"
 LEFT_OUT = "2 older messages did not fit into the model's context and were left out"
 TALK = [
     said("user", "long ago " * 60),
@@ -64,7 +65,7 @@ async def test_messages_that_were_left_out_are_counted() -> None:
     async with text_page(Tuning(max_seq_len=400)) as (assistant, upstream):
         shown = await answered(assistant, TALK)
         prompt = orjson.loads(upstream.requests[-1].body)["prompt"]
-        assert shown == [said("assistant", "fine so far"), footnote([LEFT_OUT])]
+        assert shown == [said("assistant", "fine so far"), footnote([LEFT_OUT, GUESSED])]
         assert "not so long ago [/INST] a word </s><s>[INST] and now? [/INST]" in prompt
         assert "tale" not in prompt
         assert await answered(assistant, TALK[2:]) == [said("assistant", "fine so far")]
@@ -75,14 +76,14 @@ async def test_a_lowered_limit_and_a_trimmed_thread_are_one_footnote() -> None:
         shown = await answered(assistant, TALK, Wishes(max_tokens="50"))
         assert orjson.loads(upstream.requests[-1].body)["max_tokens"] == 7
     limit = "the answer's limit was lowered to 7 tokens"
-    assert shown[1:] == [footnote([LEFT_OUT, limit])]
+    assert shown[1:] == [footnote([LEFT_OUT, GUESSED, limit])]
 
 
 async def test_a_thread_is_trimmed_for_a_server_that_renders_by_itself() -> None:
     spec = ServerSpec(server="echo", tuning=Tuning(max_seq_len=400))
     async with page(spec) as assistant:
         assert await answered(assistant, TALK) == [
-            said("assistant", "and now?"), footnote([LEFT_OUT])
+            said("assistant", "and now?"), footnote([LEFT_OUT, GUESSED])
         ]  # fmt: skip
     [request] = echo.journal.requests
     assert request.params["messages"] == for_model(TALK[2:], "")
@@ -111,7 +112,7 @@ async def test_a_footnote_is_there_as_long_as_its_answer() -> None:
         seen = [h[5:] async for h in assistant.answer(history, Wishes(), "s")]
     first, *_, last = seen[0], *seen
     assert first[0]["content"][0]["text"].startswith("!break")
-    assert first[1] == last[-1] == footnote([LEFT_OUT])
+    assert first[1] == last[-1] == footnote([LEFT_OUT, GUESSED])
     assert last[1]["metadata"] == {"id": "remark"}
 
 
