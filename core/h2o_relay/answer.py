@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Mapping
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,6 +14,7 @@ from .cutting import Cutting
 from .errors import InvalidRequest, PluginError, RelayError
 from .faults import checked_call, fault
 from .guard import Guard, expected_choices
+from .meter import Meter, counted
 from .preparing import prepare
 from .trimming import FIELD
 from .types import ALL, Deployment, Kind, Request
@@ -45,7 +47,9 @@ class Answer:
         "_generator",
         "_guard",
         "_kernel",
+        "_last",
         "_leased",
+        "_pieces",
         "deployment",
         "dropped",
         "notes",
@@ -62,6 +66,8 @@ class Answer:
         self._first: Chunk | None = None
         self._error: RelayError | None = None
         self._gate: asyncio.Semaphore | None = None
+        self._pieces = 0
+        self._last: Chunk | None = None
         self.deployment: Deployment | None = None
         self.dropped: tuple[str, ...] = ()
         self.notes: Mapping[str, str] | None = None
@@ -73,8 +79,9 @@ class Answer:
             params, body = {**params, "stream": True}, None
         snapshot, name = self._kernel.snapshot, params.get("model")
         route = await self._kernel.route(name) if snapshot.pending else snapshot.find(name)
-        link = route.link
+        link, meter, started = route.link, route.meter, monotonic()
         link.lease()
+        meter.running += 1
         self._leased = route
         try:
             client = link.client or await link.wait_open(OPENING)
@@ -83,7 +90,7 @@ class Answer:
             if route.plain and FIELD not in params:
                 request = Request(kind=kind, params=params, body=body, deployment=deployment)
             else:
-                self._gate = await entered(link, deployment)
+                self._gate = await entered(link, route)
                 templates = self._kernel.templates
                 request, cutting = await prepare(route, client, templates, kind, params, body)
             unread = dropped(route, request, cutting)
@@ -97,10 +104,11 @@ class Answer:
                 count = expected_choices(kind, told)
                 self._generator = cutting.stream(self._generator, count, usage)
             self._first = await self._next()
+            meter.first(started, monotonic())
             self.dropped = (*unread, *request.unread) if request.unread else unread
             self.notes = request.notes
         except BaseException as error:
-            await self._close()
+            await self._close(error)
             if isinstance(error, StopAsyncIteration):
                 raise PluginError(f"plugin {link.plugin.name!r} gave an empty answer") from None
             raise
@@ -112,7 +120,7 @@ class Answer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._close()
+        await self._close(error)
 
     def __aiter__(self) -> Answer:
         return self
@@ -146,6 +154,8 @@ class Answer:
             raise self._fault(error) from error
         wrong = None if chunk.checked else guard.check(chunk)
         if wrong is None:
+            self._pieces += 1
+            self._last = chunk
             return chunk
         good = guard.good_part(chunk)
         if good is None:
@@ -157,14 +167,14 @@ class Answer:
         assert self._leased is not None
         return fault(self._leased.link.plugin, "stream", error)
 
-    async def _close(self) -> None:
-        leased = self._leased
+    async def _close(self, error: BaseException | None) -> None:
+        leased, last = self._leased, self._last
         generator, self._generator = self._generator, None
         try:
             if generator is not None:
                 await generator.aclose()
-        except Exception as error:
-            self._fault(error)  # the answer is over; the log has what went wrong after it
+        except Exception as late:
+            self._fault(late)  # the answer is over; the log has what went wrong after it
         finally:
             self._leased = None
             gate, self._gate = self._gate, None
@@ -172,6 +182,8 @@ class Answer:
                 gate.release()
             if leased is not None:
                 leased.link.release()
+                tokens = counted(last.raw) if last is not None else 0
+                over(leased.meter, self._pieces if tokens is None else tokens, error)
 
 
 async def ask(
@@ -187,13 +199,16 @@ async def ask(
         rest = {name: value for name, value in params.items() if name != "stream_options"}
         params, body = {**rest, "stream": False}, None
     deployment, gate, cutting = route.deployment, None, None
+    fault_of: BaseException | None = None
+    tokens, meter = 0, route.meter
     link.lease()
+    meter.running += 1
     try:
         client = link.client or await link.wait_open(OPENING)
         if route.plain and FIELD not in params:
             request = Request(kind=kind, params=params, body=body, deployment=deployment)
         else:
-            gate = await entered(link, deployment)
+            gate = await entered(link, route)
             request, cutting = await prepare(route, client, kernel.templates, kind, params, body)
         unread = dropped(route, request, cutting)
         try:
@@ -209,11 +224,16 @@ async def ask(
             completion = checked_call(link.plugin, "fix_text", lambda _: whole(completion))
         completion.deployment, completion.notes = deployment, request.notes
         completion.dropped = (*unread, *request.unread) if request.unread else unread
+        tokens = counted(completion.body) or 0
         return completion
+    except BaseException as error:
+        fault_of = error
+        raise
     finally:
         if gate is not None:
             gate.release()
         link.release()
+        over(meter, tokens, fault_of)
 
 
 async def _assembled(kernel: Kernel, kind: Kind, params: Mapping[str, Any]) -> Completion:
@@ -231,12 +251,25 @@ def _is_a(kind: type, value: object) -> None:
         raise TypeError(f"it gave a {type(value).__name__}, not a {kind.__name__}")
 
 
-async def entered(link: Link, deployment: Deployment) -> asyncio.Semaphore | None:
+async def entered(link: Link, route: Route) -> asyncio.Semaphore | None:
     """Wait for a turn where the operator limits how many requests run at the same time."""
-    gate = link.gate(deployment.tuning.concurrency)
+    gate, meter = link.gate(route.deployment.tuning.concurrency), route.meter
     if gate is not None:
-        await gate.acquire()
+        meter.running -= 1
+        meter.waiting += 1
+        try:
+            await gate.acquire()
+        finally:
+            meter.waiting -= 1
+            meter.running += 1
     return gate
+
+
+def over(meter: Meter, tokens: int, error: BaseException | None) -> None:
+    """Count an answer that is over. A caller's own mistakes are no failures of the server."""
+    meter.running -= 1
+    failed = isinstance(error, RelayError) and error.status >= 500
+    meter.ended(tokens, failed or isinstance(error, StopAsyncIteration), monotonic())
 
 
 def _asks_usage(params: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from difflib import get_close_matches
 
 from .errors import PluginError, RelayError, UpstreamError, UpstreamUnidentified
@@ -29,6 +29,8 @@ INSTANCE_FIELD = "h2o_relay_instance"
 """In our own model list, so that a relay that is pointed at itself notices."""
 UNKNOWN = "not identified yet"
 """What is said of a bare URL until it is known whose server is behind it."""
+Before = Callable[[Entry, Callable[[], None]], Awaitable[None]]
+"""Given an entry and what tells others that its `reason` has changed."""
 log = logging.getLogger(__name__)
 
 
@@ -49,11 +51,16 @@ class Catalog:
         self._instance = instance
         self._changed = changed
 
-    async def look_after(self, entry: Entry) -> None:
-        """Until cancelled: open the server, list its models, look again from time to time."""
+    async def look_after(self, entry: Entry, before: Before | None = None) -> None:
+        """Until cancelled: open the server, list its models, look again from time to time.
+        `before` is awaited first, and again for as long as it raises.
+        """
         wait = FIRST_WAIT
         while True:
             try:
+                if before is not None:
+                    await before(entry, self._changed)
+                    before = None
                 await self._look(entry)
             except RelayError as error:
                 self._away(entry, error)

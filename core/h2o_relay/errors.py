@@ -2,12 +2,14 @@
 
     RelayError                       500  server_error           internal_error
     ├─ PluginError                   500  server_error           plugin_error
+    ├─ StoreError                    500  server_error           store_error
     ├─ InvalidRequest                400  invalid_request_error  invalid_value, or as given
     │  ├─ InvalidJSON                400                         invalid_json
     │  ├─ BadServerString            400                         invalid_server_string
     │  ├─ ContextTooLong             400                         context_length_exceeded
     │  ├─ Unauthorized               401                         missing_api_key, invalid_api_key
     │  ├─ ModelNotFound              404                         model_not_found
+    │  ├─ NotFound                   404                         not_found
     │  ├─ UnknownURL                 404                         unknown_url
     │  ├─ MethodNotAllowed           405                         method_not_allowed
     │  ├─ RequestTimeout             408                         request_timeout
@@ -101,6 +103,14 @@ class PluginError(RelayError):
     code = "plugin_error"
 
 
+class StoreError(RelayError):
+    """The database with conversations, accounts and added models cannot be opened, read or
+    written; the message says why.
+    """
+
+    code = "store_error"
+
+
 class InvalidRequest(RelayError):
     """The caller's request is at fault."""
 
@@ -149,6 +159,13 @@ class ModelNotFound(InvalidRequest):
 
     status = 404
     code = "model_not_found"
+
+
+class NotFound(InvalidRequest):
+    """What is to be shown or changed is not there, or is somebody else's."""
+
+    status = 404
+    code = "not_found"
 
 
 class UnknownURL(InvalidRequest):
@@ -379,13 +396,7 @@ def from_response(
         if error.get("code") == ContextTooLong.code:
             return ContextTooLong(_message(error), param=_text(error.get("param")))
         return UpstreamRejected(status, error)
-    if status in (503, 529):
-        return UpstreamUnavailable(
-            f"the upstream server is overloaded or starting ({status})", retry_after=retry_after
-        )
-    if status == 504:
-        return UpstreamTimeout("the upstream server timed out (504)")
-    return UpstreamBadResponse(f"the upstream server answered {status}")
+    return _failure(status, retry_after=retry_after)
 
 
 def from_error_object(error: Mapping[str, Any], secret: str | None = None) -> RelayError:
@@ -393,15 +404,32 @@ def from_error_object(error: Mapping[str, Any], secret: str | None = None) -> Re
 
     A numeric `code` (vLLM, llama.cpp) is the status that the upstream would have sent.
     """
-    status = error.get("code", error.get("status"))
-    if isinstance(status, int) and 400 <= status < 600:
-        return from_response(status, orjson.dumps({"error": dict(error)}), secret=secret)
     error = redact(error, secret)
+    status = error.get("code", error.get("status"))
+    if isinstance(status, int) and 500 <= status < 600:
+        return _failure(status, _said(error))
+    if isinstance(status, int) and 400 <= status < 500:
+        return from_response(status, orjson.dumps({"error": error}))
     if error.get("code") == ContextTooLong.code:
         return ContextTooLong(_message(error), param=_text(error.get("param")))
     if error.get("type") == RateLimited.type or error.get("code") == RateLimited.code:
         return RateLimited(_message(error))
     return UpstreamBadResponse(f"the upstream server reported an error: {_message(error)}")
+
+
+def _failure(status: int, said: str = "", *, retry_after: float | None = None) -> RelayError:
+    """The error for a 5xx. `said` is what a server that had begun to answer says of it; bodies of
+    5xx are not passed on, for it is often something before the server that wrote them.
+    """
+    more = f": {said}" if said else ""
+    if status in (503, 529):
+        return UpstreamUnavailable(
+            f"the upstream server is overloaded or starting ({status}){more}",
+            retry_after=retry_after,
+        )
+    if status == 504:
+        return UpstreamTimeout(f"the upstream server timed out (504){more}")
+    return UpstreamBadResponse(f"the upstream server answered {status}{more}")
 
 
 def error_object(body: bytes) -> dict[str, Any]:
@@ -444,9 +472,13 @@ def _without(secret: str, value: Any) -> Any:
 
 
 def _message(error: Mapping[str, Any]) -> str:
+    return _said(error) or "the upstream server refused the request without saying why"
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    """What the upstream says itself, or ''."""
     message = error.get("message")
-    text = message if isinstance(message, str) else ""
-    return text[:MESSAGE_LIMIT] or "the upstream server refused the request without saying why"
+    return message[:MESSAGE_LIMIT] if isinstance(message, str) else ""
 
 
 def _text(value: Any) -> str | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
 
-from .answer import entered
+from .answer import entered, over
 from .errors import RelayError, UnknownURL, error_object, from_response, redact
 from .faults import checked_call, fault
 from .form_data import find_field, is_form, with_field
+from .meter import Meter
 from .openai_shape import beginning, seconds_to_wait
 from .plugins import Plugin
 from .splice import with_model
@@ -62,7 +64,9 @@ async def forward(kernel: Kernel, model: str | int | None, call: Call) -> AsyncI
         link, deployment = route.link, route.deployment
         if not offers(link, call):
             raise _not_offered(deployment, call)
-        gate = await entered(link, deployment)
+        route.meter.running += 1
+        stack.push(partial(_counted, route.meter))
+        gate = await entered(link, route)
         if gate is not None:
             stack.callback(gate.release)
         plugin = link.plugin
@@ -83,6 +87,12 @@ async def forward(kernel: Kernel, model: str | int | None, call: Call) -> AsyncI
             body = await beginning(chunks)
             raise refusal(reply.status, body, headers.get("retry-after"), deployment, call)
         yield Forwarded(status=reply.status, headers=headers, chunks=chunks, deployment=deployment)
+
+
+def _counted(
+    meter: Meter, _: type[BaseException] | None, error: BaseException | None, __: object
+) -> None:
+    over(meter, 0, error)
 
 
 async def _first(kernel: Kernel, call: Call) -> str | None:

@@ -15,14 +15,14 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, Self
 
 from . import forwarding
 from . import settings as settings_module
 from .answer import Answer, ask
-from .catalog import Catalog
+from .catalog import Before, Catalog
 from .chunks import Completion
 from .errors import ModelNotFound, RelayError, UpstreamUnavailable
 from .faults import checked_call
@@ -30,8 +30,9 @@ from .forwarding import Forwarded
 from .http import HttpClient
 from .plugins import Plugins
 from .prompts.templates import TemplateRenderer
-from .registry import EMPTY, Given, Route, ServerStatus, Snapshot, build, entry_of
+from .registry import EMPTY, Entry, Given, Route, ServerStatus, Snapshot, build, entry_of
 from .settings import Settings
+from .spec import ServerSpec
 from .types import Call, Deployment, Kind, Request
 
 PATIENCE = 2.0  # seconds that a request waits for servers nobody has looked at yet
@@ -85,7 +86,7 @@ class Kernel:
         self._http = HttpClient(settings)
         self.templates = TemplateRenderer()
         self._catalog: Catalog | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._leaving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -94,19 +95,13 @@ class Kernel:
         env = settings_module.environment()
         self._catalog = Catalog(self.plugins, self._http, env, self.instance, self.rebuild)
         self.rebuild()
-        self._tasks = [
-            asyncio.create_task(self._catalog.look_after(entry), name=entry.server.shown)
-            for entry in self._entries
-        ]
+        for entry in self._entries:
+            self._look_after(entry)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        links = [entry.link for entry in self._entries if entry.link is not None]
-        self.snapshot = EMPTY
-        await asyncio.gather(*(link.retire(self.settings.drain_timeout) for link in links))
+        entries, self.snapshot = self._entries, EMPTY
+        await asyncio.gather(*(self._leave(entry) for entry in entries), *self._leaving)
         await self.templates.__aexit__()
         await self._http.__aexit__()
 
@@ -115,6 +110,59 @@ class Kernel:
         self.snapshot = build(self._entries, self._created)
         self._changed.set()
         self._changed = asyncio.Event()
+
+    # Changes while it runs.
+
+    def add(self, spec: ServerSpec, id: str | None = None, before: Before | None = None) -> Entry:
+        """Serve one server more; `before` is awaited before it is opened, and may say in the
+        entry's `reason` how that goes. Raises BadServerString.
+        """
+        entry = entry_of(self.plugins, spec)
+        entry.id, entry.added = id or entry.id, True
+        self._entries = [*self._entries, entry]
+        self.rebuild()
+        self._look_after(entry, before)
+        return entry
+
+    def remove(self, entry: Entry) -> None:
+        """Serve it no more; what runs on it ends in its own time."""
+        self._entries = [other for other in self._entries if other is not entry]
+        self.rebuild()
+        task = asyncio.create_task(self._leave(entry), name=f"leaving {entry.server.shown}")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    def replace(self, entry: Entry, spec: ServerSpec, before: Before | None = None) -> Entry:
+        """Serve another in its place, under its id. Raises BadServerString: nothing is changed."""
+        other = entry_of(self.plugins, spec)
+        other.id, other.added = entry.id, True
+        self._entries = [other if one is entry else one for one in self._entries]
+        self.remove(entry)
+        self._look_after(other, before)
+        return other
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        return tuple(self._entries)
+
+    async def changed(self, timeout: float) -> None:
+        """Wait for the next change of what is known of a server, at most `timeout` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
+
+    def _look_after(self, entry: Entry, before: Before | None = None) -> None:
+        assert self._catalog is not None
+        entry.task = asyncio.create_task(
+            self._catalog.look_after(entry, before), name=entry.server.shown
+        )
+
+    async def _leave(self, entry: Entry) -> None:
+        if entry.task is not None:
+            entry.task.cancel()
+            await asyncio.gather(entry.task, return_exceptions=True)
+        if entry.link is not None:
+            await entry.link.retire(self.settings.drain_timeout)
 
     # What there is.
 

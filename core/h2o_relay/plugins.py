@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -105,14 +105,17 @@ class Plugins:
         self._prefixes: dict[str, list[str]] = {}
 
     @classmethod
-    def discover(cls, load: str | None = None) -> Self:
-        """Those with an entry point; `load` names the only ones wanted, with commas between."""
+    def discover(cls, load: str | None = None, points: EntryPoints | None = None) -> Self:
+        """Those with an entry point; `load` names the only ones wanted, with commas between.
+        `points` are all entry points there are, where somebody has read them already.
+        """
         self = cls()
         wanted = None if load is None else {n.strip() for n in load.split(",") if n.strip()}
-        for point in sorted(entry_points(group=hookspecs.PROJECT), key=lambda p: p.name):
+        points = entry_points() if points is None else points
+        for point in sorted(points.select(group=hookspecs.PROJECT), key=lambda p: p.name):
             if wanted is None or point.name in wanted:
                 self._add(_from_entry_point(point))
-        for point in entry_points(group=hookspecs.PREFIX_GROUP):
+        for point in points.select(group=hookspecs.PREFIX_GROUP):
             if point.value in self._found:
                 self._claim(point.name, point.value)
             elif wanted is None:

@@ -7,6 +7,8 @@ stands for every model the server lists.
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +18,7 @@ from typing import Literal
 
 from .errors import InvalidRequest, ModelNotFound, UpstreamUnavailable
 from .links import Link
+from .meter import Meter
 from .plugins import Plugins
 from .preparing import renders
 from .spec import ServerSpec
@@ -48,6 +51,27 @@ class Entry:
     tuning: Tuning = UNTUNED
     visible: bool | frozenset[str] = True
     """Whether its deployments are listed, or the names of those that are."""
+    id: str = field(default_factory=lambda: secrets.token_hex(4))
+    since: float = field(default_factory=time.time)
+    """Unix time at which `state` began; kept by `build`."""
+    added: bool = False
+    """While the relay ran: it can be changed and removed."""
+    task: asyncio.Task[None] | None = None
+    """It looks after the entry."""
+    _meters: dict[str, Meter] = field(default_factory=dict)
+    _state: State = "opening"
+
+    def meter(self, model: str) -> Meter:
+        """The counters of a model, by the server's own name."""
+        found = self._meters.get(model)
+        if found is None:
+            found = self._meters[model] = Meter()
+        return found
+
+    def note_state(self) -> None:
+        """Remember since when the state is what it is."""
+        if self.state != self._state:
+            self._state, self.since = self.state, time.time()
 
     @property
     def seen(self) -> bool:
@@ -97,6 +121,7 @@ class Route:
     """The kernel renders its conversations (`preparing.renders`)."""
     plain: bool = True
     """Requests are sent as they are: nothing is tuned, rendered or cut."""
+    meter: Meter = field(default_factory=Meter)
 
     @property
     def link(self) -> Link:
@@ -179,6 +204,7 @@ def build(entries: Iterable[Entry], created: int | None = None) -> Snapshot:
     created = int(time.time()) if created is None else created
     pending = False
     for place, entry in enumerate(entries):
+        entry.note_state()
         pending = pending or not entry.seen
         if entry.itself:
             continue
@@ -197,12 +223,13 @@ def build(entries: Iterable[Entry], created: int | None = None) -> Snapshot:
 
 def route(deployment: Deployment, link: Link | None, entry: Entry) -> Route:
     """A route, with what can be told beforehand of its requests."""
+    meter = entry.meter(deployment.model)
     if link is None:
-        return Route(deployment, None, entry)
+        return Route(deployment, None, entry, meter=meter)
     mismatch = entry.reason if entry.state == "mismatch" else ""
     rendered = renders(deployment, link.capabilities)
     plain = not rendered and deployment.tuning == UNTUNED and "stop" in link.capabilities.fields
-    return Route(deployment, link, entry, mismatch, rendered, plain)
+    return Route(deployment, link, entry, mismatch, rendered, plain, meter)
 
 
 def deployments(entry: Entry, created: int) -> list[Deployment]:

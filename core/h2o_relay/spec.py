@@ -30,7 +30,8 @@ class ServerSpec:
     """Whether its models are listed, or the names of those that are."""
 
     def parsed(self, parse: Callable[[str], Server]) -> ServerSpec:
-        """The same with its server read, and `upstream` and `key` in their places there.
+        """The same with its server read, and `upstream`, `key` and the context's length in their
+        places there.
 
         Raises what `parse` raises.
         """
@@ -40,6 +41,8 @@ class ServerSpec:
             changes["model"] = self.upstream
         if self.key and server.key in (None, NO_KEY):
             changes["key"] = self.key
+        if self.tuning.max_seq_len is not None:
+            changes["max_seq_len"] = self.tuning.max_seq_len
         if changes:
             server = replace(server, **changes)
         base_model = self.base_model or (server.model if self.display_name else None)

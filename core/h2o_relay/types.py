@@ -68,6 +68,8 @@ class Server:
     """Headers to send with every request; lower-case names."""
     model: str | None = None
     """The model, if the string itself names one."""
+    max_seq_len: int | None = None
+    """Tokens of context that the operator set (see `Tuning`), for plugins that start an engine."""
     key_env: tuple[str, ...] = ()
     """Environment variables that may hold the key, the first one set wins (see `resolve`)."""
     url_env: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 import orjson
 
+from h2o_relay.admin import AdminAPI
 from h2o_relay.catalog import INSTANCE_FIELD
 from h2o_relay.errors import (
     Forbidden,
@@ -31,6 +32,7 @@ from h2o_relay.kernel import KernelAPI
 from h2o_relay.settings import Settings
 from h2o_relay.types import Deployment
 
+from .admin import PREFIX, Admin
 from .auth import authenticate
 from .exchange import ClientGone, Exchange
 from .forwarding import Forwarding
@@ -54,17 +56,32 @@ Handler = Callable[[Exchange], Awaitable[None]]
 log = logging.getLogger(__name__)
 
 
-def create_app(kernel: KernelAPI, settings: Settings, instance: str = "") -> App:
-    """The application over an open kernel; `instance` tells relays apart."""
-    return App(kernel, settings, instance)
+def create_app(
+    kernel: KernelAPI,
+    settings: Settings,
+    instance: str = "",
+    admin: AdminAPI | None = None,
+    internal_key: str | None = None,
+) -> App:
+    """The application over an open kernel; `instance` tells relays apart. With `admin` it answers
+    /admin too, for ADMIN_PASS and `internal_key`, which is good wherever a key is.
+    """
+    return App(kernel, settings, instance, admin, internal_key)
 
 
 class App:
     """Called with each exchange. Holds no state but the kernel."""
 
-    def __init__(self, kernel: KernelAPI, settings: Settings, instance: str) -> None:
+    def __init__(
+        self, kernel: KernelAPI, settings: Settings, instance: str, admin: AdminAPI | None,
+        internal_key: str | None,
+    ) -> None:  # fmt: skip
         self._kernel = kernel
-        self._key = settings.api_key.encode() if settings.api_key else None
+        internal = (internal_key.encode(),) if internal_key else ()
+        self._keys = (settings.api_key.encode(), *internal) if settings.api_key else ()
+        admin_pass = getattr(settings, "admin_pass", None)
+        masters = (admin_pass.encode(), *internal) if admin_pass else internal
+        self._admin = Admin(admin, masters, settings.max_body) if admin else None
         self._instance = instance
         self._settings = settings
         self._good_hosts: set[bytes] = set()
@@ -86,8 +103,8 @@ class App:
             host = exchange.headers.get(b"host", b"")
             if host not in self._good_hosts:
                 self._check_host(host)
-            if self._key is not None and path not in OPEN_PATHS:
-                authenticate(exchange.header_list, self._key)
+            if self._keys and path not in OPEN_PATHS and not path.startswith(PREFIX):
+                authenticate(exchange.header_list, self._keys)
             handler = self._posts.get(path) if exchange.method == "POST" else None
             await (handler or self._route(exchange.method, path))(exchange)
         except RelayError as error:
@@ -119,6 +136,8 @@ class App:
             get = partial(self._model, unquote(path[len(MODEL_PATH) :].decode("latin-1")))
         if get is not None and method in ("GET", "HEAD"):
             return get
+        if self._admin is not None and path.startswith(PREFIX):
+            return self._admin.answer
         if get is None and method == "POST" and self._forwarding.offers(path):
             return self._forwarding.answer
         allow = "GET, HEAD" if get is not None else "POST" if path in self._posts else None

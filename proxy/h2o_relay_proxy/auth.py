@@ -1,4 +1,4 @@
-"""One key, in any of the three headers that OpenAI's, Anthropic's and Azure's clients send."""
+"""Keys, in any of the three headers that OpenAI's, Anthropic's and Azure's clients send."""
 
 from __future__ import annotations
 
@@ -21,20 +21,26 @@ def credentials(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
     return found
 
 
-def authenticate(headers: Iterable[tuple[bytes, bytes]], key: bytes | None) -> None:
-    """Raises Unauthorized unless the request presents `key`; with None all may pass.
-
-    Several credentials are accepted only if they are all the key.
+def presents(headers: Iterable[tuple[bytes, bytes]], keys: Iterable[bytes]) -> bool:
+    """Whether a request presents a key, and nothing but keys of these. In constant time for keys
+    of one length.
     """
-    if key is None:
-        return
     presented = credentials(headers)
-    if not any(presented):
+    good = any(presented)
+    for candidate in presented:
+        known = False
+        for key in keys:
+            known |= hmac.compare_digest(candidate, key)
+        good &= known
+    return good
+
+
+def authenticate(headers: Iterable[tuple[bytes, bytes]], keys: tuple[bytes, ...]) -> None:
+    """Raises Unauthorized unless the request presents one of `keys`; without any all may pass."""
+    if not keys or presents(headers, keys):
+        return
+    if not any(credentials(headers)):
         raise Unauthorized(
             "No API key was given. Send it as 'Authorization: Bearer KEY'.", code="missing_api_key"
         )
-    good = True
-    for candidate in presented:
-        good &= hmac.compare_digest(candidate, key)
-    if not good:
-        raise Unauthorized("The API key is not correct.")
+    raise Unauthorized("The API key is not correct.")

@@ -169,6 +169,34 @@ def test_a_context_that_is_too_long() -> None:
     assert type(from_error_object(body["error"])) is ContextTooLong
 
 
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 529, 599])
+def test_what_a_server_says_of_its_failure_within_an_answer(status: int) -> None:
+    """As vLLM says it in a stream; of an answer with that status only the status is told."""
+    said = {"message": "KV cache of sk-12345 is lost", "type": "InternalServerError"}
+    plain = from_response(status, orjson.dumps({"error": said}))
+    for place in ("code", "status"):
+        error = from_error_object({**said, place: status}, secret="sk-12345")
+        assert (type(error), error.status) == (type(plain), plain.status)
+        assert error.message == f"{plain.message}: KV cache of *** is lost"
+        assert "KV cache" not in plain.message
+    for message in ("", None, 5):
+        assert from_error_object({"message": message, "code": status}).message == plain.message
+    long = from_error_object({"message": "x" * 1995 + "sk-12345", "code": status}, "sk-12345")
+    assert long.message == f"{plain.message}: {'x' * 1995}***"
+    assert from_error_object({"message": "x" * 9000, "code": status}).message.count("x") == 2000
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(401, UpstreamAuthError), (408, UpstreamTimeout), (422, UpstreamRejected), (429, RateLimited)],
+)
+def test_a_refusal_within_an_answer_is_the_one_of_its_status(status: int, kind: type) -> None:
+    error = from_error_object({"message": "why, sk-12345", "code": status}, secret="sk-12345")
+    body = orjson.dumps({"error": {"message": "why, ***", "code": status}})
+    assert type(error) is kind
+    assert error.body() == from_response(status, body).body()
+
+
 def test_odd_types_become_text() -> None:
     body = {"error": {"message": "m", "code": 17, "param": ["a", 1], "type": {"a": 1}}}
     error = from_response(400, orjson.dumps(body)).body()["error"]

@@ -1,0 +1,269 @@
+"""`AdminAPI` over the kernel of this process: what `/admin` and its users do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from . import views
+from .admin import DeploymentView, Found, FoundModel, Series, System, Tried
+from .errors import Forbidden, InvalidRequest, NotFound, RelayError
+from .kernel import Kernel
+from .lock import LockError, keys, tuning
+from .logtail import LogTail
+from .registry import Entry
+from .spec import ServerSpec
+from .system import system
+from .types import Server
+
+LOOK = 20.0  # seconds for a look at a server before it is added
+PACE = 1.0  # seconds between looks at counters that move
+MASK = "***"
+SECRETS = ("h2ogpt_key",)
+PLACE = "--model-lock: entry 1"
+log = logging.getLogger(__name__)
+
+
+class Keeper(Protocol):
+    """What keeps added models over restarts: `store.AddedModels`."""
+
+    async def all(self) -> Sequence[tuple[str, Mapping[str, Any]]]: ...
+
+    async def put(self, id: str, entry: Mapping[str, Any]) -> None: ...
+
+    async def delete(self, id: str) -> None: ...
+
+
+class Administration:
+    """The `AdminAPI` of this process; without a keeper nothing outlives it."""
+
+    def __init__(
+        self, kernel: Kernel, keeper: Keeper | None = None, tail: LogTail | None = None
+    ) -> None:
+        self._kernel = kernel
+        self._keeper = keeper
+        self._tail = tail
+        self._started = time.time()
+        self._written: dict[str, Mapping[str, Any]] = {}
+        self._turn = asyncio.Lock()
+
+    async def restore(self) -> None:
+        """Serve again what was added before; what cannot be read any more is left out."""
+        for id, entry in await self._keeper.all() if self._keeper else ():
+            try:
+                spec = self._spec(entry)
+                self._start(spec, id)
+            except RelayError as error:
+                log.warning("a model that was added before is left out: %s", error.message)
+            self._written[id] = entry
+
+    # What there is.
+
+    def deployments(self) -> Sequence[DeploymentView]:
+        return views.deployments(self._kernel)
+
+    async def changes(self) -> AsyncGenerator[Sequence[DeploymentView], None]:
+        told: Sequence[DeploymentView] | None = None
+        while True:
+            now = self.deployments()
+            if now != told:
+                told = now
+                yield now
+            await self._kernel.changed(PACE)
+
+    async def series(self) -> Sequence[Series]:
+        return views.series(self._kernel)
+
+    async def system(self) -> System:
+        await asyncio.to_thread(self._kernel.plugins.infos)  # imports all of them, the first time
+        return system(self._kernel, self._started, self._tail)
+
+    # A look before something is added.
+
+    async def identify(self, entry: Mapping[str, Any]) -> Found:
+        spec = self._spec(entry)
+        server = spec.server
+        assert isinstance(server, Server)
+        plugins = self._kernel.plugins
+        if server.plugin is not None and "fetch" in plugins.get(server.plugin).hooks:
+            return _found(server, (), plugins.get(server.plugin).capabilities(server).kinds, "")
+        settings = self._kernel.settings
+        async with Kernel(settings, [spec], plugins) as look:
+            await look.settled(min(LOOK, settings.request_timeout))
+            one = look.entries[0]
+            problem = "" if one.state == "ready" else one.reason or "it has not answered yet"
+            return _found(
+                one.link.server if one.link else one.server,
+                tuple(FoundModel(id=model.id, max_context=model.max_context, kinds=None
+                                 if model.kinds is None else tuple(sorted(model.kinds)))
+                      for model in one.models),
+                one.link.capabilities.kinds if one.link else frozenset(),
+                problem,
+            )  # fmt: skip
+
+    # Changes.
+
+    async def add(self, entry: Mapping[str, Any]) -> str:
+        spec, id = self._spec(entry), secrets.token_hex(4)
+        async with self._turn:
+            if self._keeper is not None:
+                await self._keeper.put(id, dict(entry))
+            self._written[id] = dict(entry)
+            self._start(spec, id)
+        return id
+
+    async def change(self, id: str, entry: Mapping[str, Any]) -> None:
+        async with self._turn:
+            found = self._entry(id)
+            if set(entry) == {"visible"} and not found.added:
+                found.visible = _flag(entry["visible"])
+                self._kernel.rebuild()
+                return
+            self._refuse_given(found)
+            kept = {k: v for k, v in entry.items() if not self._is_masked(found, k, v)}
+            written = {**self._written.get(id, {}), **kept}
+            spec = self._spec(written)
+            if self._keeper is not None:
+                await self._keeper.put(id, written)
+            self._written[id] = written
+            if set(kept) == {"visible"}:
+                found.visible = _flag(kept["visible"])
+                self._kernel.rebuild()
+            else:
+                self._kernel.replace(found, spec, self._before(spec))
+
+    async def remove(self, id: str) -> None:
+        async with self._turn:
+            found = self._entry(id)
+            self._refuse_given(found)
+            if self._keeper is not None:
+                await self._keeper.delete(id)
+            self._written.pop(id, None)
+            self._kernel.remove(found)
+
+    async def entry(self, id: str) -> Mapping[str, Any]:
+        found = self._entry(id)
+        self._refuse_given(found)
+        written = dict(self._written.get(id, {}))
+        server = written.get("inference_server")
+        if server and MASK in found.server.shown:
+            written["inference_server"] = found.server.shown
+        return {k: MASK if k in SECRETS and v else v for k, v in written.items()}
+
+    # Doing.
+
+    async def try_out(self, name: str) -> Tried:
+        deployment = self._kernel.find(name)
+        route = await self._kernel.route(name)
+        kinds = deployment.kinds or route.link.capabilities.kinds
+        asked: dict[str, Any] = {"messages": [{"role": "user", "content": "Say hello."}]}
+        kind = "chat" if "chat" in kinds else "text"
+        if kind == "text":
+            asked = {"prompt": "Say hello."}
+        start = time.monotonic()
+        try:
+            completion = await self._kernel.generate(
+                "chat" if kind == "chat" else "text",
+                {"model": name, **asked, "max_tokens": 1, "stream": False},
+            )
+        except RelayError as error:
+            return Tried(ok=False, seconds=time.monotonic() - start, text=error.message)
+        return Tried(ok=True, seconds=time.monotonic() - start, text=completion.text[:200])
+
+    async def set_loaded(self, name: str, on: bool) -> None:
+        async with self._kernel.leased(name) as (route, client):
+            plugin = route.link.plugin
+            if plugin.set_loaded is None or "set_loaded" not in plugin.hooks:
+                raise InvalidRequest(f"{plugin.name} cannot load and unload models")
+            await plugin.set_loaded(route.link.server, client, route.deployment.model, on)
+
+    # Parts.
+
+    def _spec(self, entry: Mapping[str, Any]) -> ServerSpec:
+        """What an entry says, its server read. Raises InvalidRequest, BadServerString."""
+        entry = dict(entry)
+        visible = _flag(entry.pop("visible", True))
+        try:
+            spec, _ = keys.spec(1, entry, tuning.of_settings(self._kernel.settings))
+        except LockError as error:
+            message = str(error).replace(f"{PLACE}: ", "").replace(PLACE, "the entry")
+            raise InvalidRequest(f"{message}. {error.hint}".removesuffix(". ")) from None
+        return replace(spec.parsed(self._kernel.plugins.parse), visible=visible)
+
+    def _start(self, spec: ServerSpec, id: str) -> None:
+        self._kernel.add(spec, id, self._before(spec))
+
+    def _before(self, spec: ServerSpec) -> Any:
+        """What gets the server's files first, if it needs any."""
+        server = spec.server
+        assert isinstance(server, Server)
+        plugins = self._kernel.plugins
+        if server.plugin is None or "fetch" not in plugins.get(server.plugin).hooks:
+            return None
+        plugin = plugins.get(server.plugin)
+
+        async def fetch(entry: Entry, changed: Any) -> None:
+            last = ""
+
+            def progress(done: int, total: int | None, what: str) -> None:
+                nonlocal last
+                share = f"{100 * done // total} %" if total else f"{done // 2**20} MiB"
+                entry.reason = f"getting {what}: {share}"
+                if entry.reason != last:
+                    last = entry.reason
+                    loop.call_soon_threadsafe(changed)
+
+            loop = asyncio.get_running_loop()
+            await plugin.fetch(server, progress)
+            entry.reason = ""
+
+        return fetch
+
+    def _entry(self, id: str) -> Entry:
+        found = next(views.named(self._kernel, id), None)
+        if found is None:
+            raise NotFound("There is no such deployment.", param="id")
+        return found
+
+    @staticmethod
+    def _is_masked(entry: Entry, key: str, value: Any) -> bool:
+        """Whether a value is only what `entry` showed of a secret."""
+        if key == "inference_server":
+            return MASK in entry.server.shown and value == entry.server.shown
+        return key in SECRETS and value == MASK
+
+    @staticmethod
+    def _refuse_given(entry: Entry) -> None:
+        if not entry.added:
+            raise Forbidden(
+                "This model was given when the relay was started: change it there. Here it can be "
+                "hidden.",
+                code="not_added",
+            )
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRequest("'visible' must be true or false", param="visible")
+    return value
+
+
+def _found(
+    server: Server, models: tuple[FoundModel, ...], kinds: frozenset[Any], problem: str
+) -> Found:
+    return Found(
+        server=server.shown,
+        plugin=server.plugin,
+        url=server.url,
+        models=models,
+        kinds=tuple(sorted(kinds)),
+        problem=problem,
+    )
+
+
+__all__ = ["Administration", "Keeper"]

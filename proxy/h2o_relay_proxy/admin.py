@@ -1,0 +1,152 @@
+"""`/admin`: what `AdminAPI` does, as JSON over HTTP, for the chat UI and for a relay's operators.
+
+| | |
+|---|---|
+| GET /admin/deployments | all, as they are: `{"object": "list", "data": [DeploymentView]}` |
+| POST /admin/deployments | add one, written as a model lock's entry: 201, `{"id": ...}` |
+| GET, PATCH, DELETE /admin/deployments/{id} | what an added one says; change it; remove it |
+| GET /admin/changes | server-sent events: `{"data": [DeploymentView]}`, whenever they change |
+| POST /admin/identify | look at an entry's server without adding it: `Found` |
+| POST /admin/test | `{"model"}`: one token, `Tried` |
+| POST /admin/load, /admin/unload | `{"model"}`: into and out of its server's memory |
+| GET /admin/series | `{"data": [Series]}` |
+| GET /admin/system | `System` |
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from h2o_relay.admin import AdminAPI
+from h2o_relay.errors import InvalidRequest, MethodNotAllowed, Unauthorized, UnknownURL
+
+from .auth import presents
+from .body import check_media_type, decode
+from .exchange import Exchange
+from .generation import Attended
+from .respond import EVENTS
+
+PREFIX = b"/admin/"
+ONE = b"/admin/deployments/"
+Handler = Callable[[Exchange], Awaitable[None]]
+
+
+class Admin:
+    """Answers the paths below `/admin/`. `keys` are those that may; without any nobody may."""
+
+    def __init__(self, api: AdminAPI, keys: tuple[bytes, ...], max_body: int) -> None:
+        self._api = api
+        self._keys = keys
+        self._max_body = max_body
+        self._routes: dict[bytes, dict[str, Handler]] = {
+            b"/admin/deployments": {"GET": self._list, "POST": self._add},
+            b"/admin/changes": {"GET": self._changes},
+            b"/admin/identify": {"POST": self._identify},
+            b"/admin/test": {"POST": self._test},
+            b"/admin/load": {"POST": self._load},
+            b"/admin/unload": {"POST": self._unload},
+            b"/admin/series": {"GET": self._series},
+            b"/admin/system": {"GET": self._system},
+        }
+        self._one: dict[str, Handler] = {
+            "GET": self._show, "PATCH": self._change, "DELETE": self._remove,
+        }  # fmt: skip
+
+    async def answer(self, exchange: Exchange) -> None:
+        """Raises RelayError."""
+        self._authenticate(exchange)
+        path = exchange.path
+        one = path.startswith(ONE) and path[len(ONE) :].isalnum()
+        handlers = self._one if one else self._routes.get(path)
+        if handlers is None:
+            shown = path[:100].decode("ascii", "replace")
+            raise UnknownURL(f"Unknown request URL: {exchange.method} {shown}.")
+        method = "GET" if exchange.method == "HEAD" else exchange.method
+        if method not in handlers:
+            allow = ", ".join(handlers)
+            raise MethodNotAllowed(f"{method} is not allowed here, but {allow} is.", allow=allow)
+        with Attended(exchange):
+            await handlers[method](exchange)
+
+    def _authenticate(self, exchange: Exchange) -> None:
+        if not presents(exchange.header_list, self._keys):
+            raise Unauthorized(
+                "This needs the admin key: set ADMIN_PASS where the relay is started, and send it "
+                "as a bearer token."
+            )
+
+    async def _body(self, exchange: Exchange) -> Mapping[str, Any]:
+        check_media_type(exchange.headers)
+        return decode(await exchange.body(self._max_body))
+
+    async def _model(self, exchange: Exchange) -> str:
+        model = (await self._body(exchange)).get("model")
+        if not isinstance(model, str):
+            raise InvalidRequest("'model' must be a string", param="model", code="invalid_type")
+        return model
+
+    async def _list(self, exchange: Exchange) -> None:
+        data = [asdict(view) for view in self._api.deployments()]
+        exchange.reply(orjson.dumps({"object": "list", "data": data}))
+
+    async def _add(self, exchange: Exchange) -> None:
+        id = await self._api.add(await self._body(exchange))
+        exchange.reply(orjson.dumps({"id": id}), 201)
+
+    async def _show(self, exchange: Exchange) -> None:
+        exchange.reply(orjson.dumps(await self._api.entry(_id(exchange))))
+
+    async def _change(self, exchange: Exchange) -> None:
+        await self._api.change(_id(exchange), await self._body(exchange))
+        exchange.reply(b"{}")
+
+    async def _remove(self, exchange: Exchange) -> None:
+        await self._api.remove(_id(exchange))
+        exchange.reply(b"{}")
+
+    async def _identify(self, exchange: Exchange) -> None:
+        found = await self._api.identify(await self._body(exchange))
+        exchange.reply(orjson.dumps(asdict(found)))
+
+    async def _test(self, exchange: Exchange) -> None:
+        tried = await self._api.try_out(await self._model(exchange))
+        exchange.reply(orjson.dumps(asdict(tried)))
+
+    async def _load(self, exchange: Exchange) -> None:
+        await self._api.set_loaded(await self._model(exchange), True)
+        exchange.reply(b"{}")
+
+    async def _unload(self, exchange: Exchange) -> None:
+        await self._api.set_loaded(await self._model(exchange), False)
+        exchange.reply(b"{}")
+
+    async def _series(self, exchange: Exchange) -> None:
+        data = [asdict(one) for one in await self._api.series()]
+        exchange.reply(orjson.dumps({"data": data}))
+
+    async def _system(self, exchange: Exchange) -> None:
+        exchange.reply(orjson.dumps(asdict(await self._api.system())))
+
+    async def _changes(self, exchange: Exchange) -> None:
+        exchange.begin(EVENTS)
+        try:
+            async with aclosing(self._api.changes()) as changes:
+                async for views in changes:
+                    body = orjson.dumps({"data": [asdict(view) for view in views]})
+                    exchange.write(b"data: " + body + b"\n\n")
+                    if exchange.full:
+                        await exchange.drained()
+        except asyncio.CancelledError:
+            if exchange.gone:
+                raise
+            exchange.end(b"")  # the relay is being stopped
+
+
+def _id(exchange: Exchange) -> str:
+    return exchange.path[len(ONE) :].decode("ascii")
