@@ -14,10 +14,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Self
+from typing import Any, Protocol, Self, cast
 
 import pluggy
 
@@ -46,6 +46,19 @@ RESERVED = frozenset({"http", "https"})
 UNSERVED = frozenset({"anthropic", "google", "mistralai", "sglang"})
 """Prefixes of h2oGPT that no plugin of ours has; whoever installs one may claim them."""
 log = logging.getLogger(__name__)
+
+
+class Points(Protocol):
+    """Entry points, whatever importlib.metadata calls them in a version of Python."""
+
+    def select(self, **params: Any) -> Iterable[EntryPoint]: ...
+
+
+def installed() -> Points:
+    """The entry points of everything that is installed; reads as many files as there are
+    distributions.
+    """
+    return cast("Points", entry_points())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,13 +118,13 @@ class Plugins:
         self._prefixes: dict[str, list[str]] = {}
 
     @classmethod
-    def discover(cls, load: str | None = None, points: EntryPoints | None = None) -> Self:
+    def discover(cls, load: str | None = None, points: Points | None = None) -> Self:
         """Those with an entry point; `load` names the only ones wanted, with commas between.
         `points` are all entry points there are, where somebody has read them already.
         """
         self = cls()
         wanted = None if load is None else {n.strip() for n in load.split(",") if n.strip()}
-        points = entry_points() if points is None else points
+        points = installed() if points is None else points
         for point in sorted(points.select(group=hookspecs.PROJECT), key=lambda p: p.name):
             if wanted is None or point.name in wanted:
                 self._add(_from_entry_point(point))

@@ -80,7 +80,9 @@ async def prepare(
     tune(request, deployment.tuning, rendering=kind == "chat" and route.renders)
     if kind == "chat" and route.renders:
         rendered = await _Rendering(route, client, templates, request).run()
-        return request, _cutting(route, request, rendered)
+        cutting = _cutting(route, request, rendered)
+        _limit_stops(request, can.stops)
+        return request, cutting
     if kind == "chat" and FIELD in request.params and not can.truncates:
         await _trim(route, client, request)
     stops = asked_stops(request)
@@ -180,6 +182,13 @@ def _cutting(route: Route, request: Request, rendered: Rendered) -> Cutting:
             return str(plugin.fix_text(server, request, text, final))
 
     return Cutting(lambda: StopCutter.of(rendered.prompt_type, stops), fix, request.kind)
+
+
+def _limit_stops(request: Request, most: int | None) -> None:
+    """Send no more of the caller's stop strings than the server takes: all of them are cut here."""
+    asked = asked_stops(request)
+    if most is not None and len(asked) > most:
+        request.params = {**request.params, "stop": list(asked[:most])}
 
 
 def _room(fitted: Fitted, limit: int) -> int:

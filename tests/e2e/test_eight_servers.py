@@ -13,6 +13,7 @@ import pytest
 from h2o_relay.testing import OpenAIWire
 from h2o_relay.testing.scripts import json as said
 from h2o_relay.testing.upstream import Answer, Received
+from h2o_relay_sagemaker import standin as sagemaker
 
 from .conftest import KEY, Relay, relay
 from .standins import Street, free_port, module
@@ -68,7 +69,6 @@ def eight(
 ) -> tuple[list[dict[str, str]], dict[str, str]]:
     """The lock, and the environment that goes with it. Nobody is at the last three."""
     azure, ollama = module("azure", "azure_standin"), module("ollama", "ollama_standin")
-    sagemaker = module("sagemaker", "sagemaker_standin")
     container = sagemaker.OpenAIContainer()
 
     async def endpoint(request: Received, answer: Answer) -> None:

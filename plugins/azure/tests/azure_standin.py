@@ -4,7 +4,9 @@ Routes, the required `api-version` and the shapes of answers and errors are thos
 data-plane inference specification, stable 2024-10-21 (`inference.json`): `errorResponse` with its
 inner error, `prompt_filter_results` beside the choices and `content_filter_results` in them. The
 first event of a stream, without choices, and the late event without a delta are as Azure documents
-its content filter for streams. test_azure_official_client.py holds it against Azure's own client.
+its content filter for streams; the models are those of the authoring specification of that date.
+test_azure_official_client.py holds it against Azure's own client, test_azure_published.py against
+both specifications.
 """
 
 from __future__ import annotations
@@ -46,6 +48,26 @@ FILTERED = error(
     param="prompt", status=400,
     innererror={"code": "ResponsibleAIPolicyViolation", "content_filter_result": VIOLENT},
 )  # fmt: skip
+"""As the service sends it."""
+FILTERED_AS_PUBLISHED = error(
+    400, "content_filter", "The prompt was stopped by the content filter.", param="prompt",
+    inner_error={"code": "ResponsibleAIPolicyViolation", "content_filter_results": VIOLENT},
+)  # fmt: skip
+"""As the specification has it: other names, and no `type` and `status`."""
+MODELS = {
+    "object": "list",
+    "data": [
+        {
+            "id": MODEL, "object": "model", "status": "succeeded", "created_at": 1722902400,
+            "lifecycle_status": "generally-available", "deprecation": {"inference": 1785974400},
+            "capabilities": {
+                "fine_tune": False, "inference": True, "completion": False,
+                "chat_completion": True, "embeddings": False,
+            },
+        }
+    ],
+}  # fmt: skip
+MOST_STOPS = 4
 
 
 @dataclass
@@ -56,6 +78,8 @@ class AzureStandIn:
     """Bearer tokens that it takes, beside its key."""
     stuck: bool = False
     """Streams stop after their first pieces and stay open."""
+    filtered: Play = FILTERED
+    """What a prompt with something forbidden in it is answered."""
 
     async def __call__(self, request: Received, answer: Answer) -> None:
         await self.reply(request)(request, answer)
@@ -75,7 +99,7 @@ class AzureStandIn:
         if version not in VERSIONS:
             return error(404, "404", "There is no such resource.")
         if parts.path == "/openai/models":
-            return json({"object": "list", "data": [{"id": MODEL, "object": "model"}]})
+            return json(MODELS)
         match = DEPLOYED.fullmatch(parts.path)
         if match is None or request.method != "POST":
             return error(404, "404", "There is no such resource.")
@@ -93,7 +117,10 @@ class AzureStandIn:
             return error(400, "OperationNotSupported", f"{path} does not work with this model.")
         params = request.json()
         if "forbidden" in str(params.get("messages", params.get("prompt"))):
-            return FILTERED
+            return self.filtered
+        stop = params.get("stop")
+        if isinstance(stop, list) and len(stop) > MOST_STOPS:
+            return error(400, "BadRequest", f"'stop' takes {MOST_STOPS} sequences at most.")
         if path == "/embeddings":
             return json(embeddings())
         chat = path == "/chat/completions"

@@ -74,6 +74,13 @@ async def test_the_kernel_cuts_what_it_rendered() -> None:
         assert await both(kernel, stop=TEXT[3:6]) == TEXT[:3]
 
 
+async def test_more_stops_than_azure_takes_are_cut_here() -> None:
+    asked = ["n1", "n2", "n3", "n4", TEXT[3:6]]
+    async with relayed(f"openai_azure:{COMPLETING}", HUMAN_BOT) as (kernel, upstream):
+        assert await both(kernel, stop=asked) == TEXT[:3]
+        assert upstream.requests[-1].json()["stop"] == asked[:4]
+
+
 async def test_without_one_messages_go_as_they_are_and_azure_sees_to_stops() -> None:
     async with relayed(f"openai_azure_chat:{CHAT}") as (kernel, upstream):
         assert await both(kernel, stop="never") == TEXT

@@ -12,8 +12,7 @@ from h2o_relay.plugins import Plugins
 from h2o_relay.testing.scripts import json, stream
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import Answer, Received, Script, ScriptedUpstream
-
-from .gradio_remote_wire import EVENT, h2ogpt_config, named
+from h2o_relay_gradio_remote.standin import EVENT, h2ogpt_config, named
 
 Asked = dict[str, Any]
 HELLO = [{"role": "user", "content": "Hello"}]

@@ -10,8 +10,7 @@ import pytest
 
 from h2o_relay.testing.scripts import hang, json, stream
 from h2o_relay.testing.upstream import Answer, Received, ScriptedUpstream
-
-from .gradio_remote_wire import CallWire, Housekeeping, QueueWire, WholeQueueWire
+from h2o_relay_gradio_remote.standin import CallWire, Housekeeping, QueueWire, WholeQueueWire
 
 pytestmark = pytest.mark.e2e
 TEXTS = ("Hel", "lo, ", "wörld")

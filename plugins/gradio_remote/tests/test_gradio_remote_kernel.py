@@ -17,9 +17,9 @@ from h2o_relay.testing.scripts import json, stream
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import ScriptedUpstream
 from h2o_relay.types import UNTUNED, Tuning
+from h2o_relay_gradio_remote.standin import EVENT, CallWire, component, dependency
 
 from .gradio_remote_site import CALL, HELLO, Site
-from .gradio_remote_wire import EVENT, CallWire, component, dependency
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 NAME = "parrot"

@@ -6,6 +6,7 @@ import pytest
 
 from h2o_relay.testing.scripts import Play, head, json, redirect, stream, whole
 from h2o_relay.testing.upstream import Answer, Received
+from h2o_relay_gradio_remote.standin import EVENT
 
 from .gradio_remote_site import (
     CALL,
@@ -15,7 +16,6 @@ from .gradio_remote_site import (
     relay,
     said,
 )
-from .gradio_remote_wire import EVENT
 
 
 class Closed(Site):

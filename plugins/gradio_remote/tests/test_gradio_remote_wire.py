@@ -20,6 +20,15 @@ from h2o_relay.errors import (
 )
 from h2o_relay.testing.scripts import hang, json, play, stream, whole
 from h2o_relay.testing.upstream import until
+from h2o_relay_gradio_remote.standin import (
+    EVENT,
+    component,
+    dependency,
+    h2ogpt_config,
+    message,
+    named,
+    told,
+)
 
 from .gradio_remote_site import (
     CALL,
@@ -37,7 +46,6 @@ from .gradio_remote_site import (
     relay,
     said,
 )
-from .gradio_remote_wire import EVENT, component, dependency, h2ogpt_config, message, named, told
 
 
 async def test_a_call_of_gradio_6() -> None:

@@ -24,7 +24,8 @@ SOURCES = {"path", "hf"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The engine's options, from `Server.options`: whole numbers, or texts of them."""
+    """The engine's options, from `Server.options`: whole numbers, or texts of them. A context that
+    the operator set for the model (`Server.max_seq_len`) wins over `ctx`."""
 
     threads: int | None = None
     """Threads that compute; None is `cpus.default_threads()`."""
@@ -44,6 +45,8 @@ class Options:
                 known = ", ".join(names)
                 raise InvalidRequest(f"llama_cpp has no option {name!r}; it has {known}")
             given[name] = _whole(name, value)
+        if server.max_seq_len is not None:
+            given["ctx"] = _whole("ctx", server.max_seq_len)
         return cls(**given)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,7 @@ def test_options_are_numbers_or_their_texts() -> None:
     assert Options.of(server(path="/x.gguf")) == Options()
     given = Options.of(server(threads="2", ctx=" 512", slots=3))
     assert (given.threads, given.ctx, given.slots) == (2, 512, 3)
+    assert Options.of(replace(server(ctx="512"), max_seq_len=1024)).ctx == 1024
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
-
 import h2o_relay_replicate
 from h2o_relay.kernel import Kernel
 from h2o_relay.plugins import Plugins
@@ -16,11 +14,9 @@ from h2o_relay.spec import ServerSpec
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import ScriptedUpstream
 from h2o_relay.types import UNTUNED, Tuning
-
-from .replicate_standin import TOKEN, Cloud
+from h2o_relay_replicate.standin import OPTIONS, Cloud, environment
 
 NAME = "llama"
-OPTIONS = {"H2O_REPLICATE_POLL_INTERVAL": "0.02", "H2O_REPLICATE_CANCEL_TIMEOUT": "0.3"}
 
 
 @asynccontextmanager
@@ -38,21 +34,6 @@ async def relayed(
             async with kernel:
                 await kernel.settled(5)
                 yield kernel
-
-
-class environment:
-    """The variables that an operator sets, for as long as the block lasts."""
-
-    def __init__(self, url: str, more: Mapping[str, str] = OPTIONS) -> None:
-        self.values = {"H2O_REPLICATE_URL": url, "REPLICATE_API_TOKEN": TOKEN, **more}
-        self.patch = pytest.MonkeyPatch()
-
-    def __enter__(self) -> None:
-        for name, value in self.values.items():
-            self.patch.setenv(name, value)
-
-    def __exit__(self, *_: object) -> None:
-        self.patch.undo()
 
 
 def chat(*texts: str, system: str | None = None, **more: Any) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from h2o_relay.types import Deployment, Request, Server
 from h2o_relay_replicate.inputs import build
 from h2o_relay_replicate.prediction import Prediction
 from h2o_relay_replicate.schema import read
+from h2o_relay_replicate.standin import Cloud
 
 from .replicate_kit import chat
-from .replicate_standin import Cloud
 
 pytest.importorskip("cog", reason="the cog package is not installed")
 pytestmark = pytest.mark.e2e

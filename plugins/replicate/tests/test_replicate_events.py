@@ -6,8 +6,7 @@ import pytest
 
 from h2o_relay.errors import UpstreamBadResponse, UpstreamResponseTooLarge
 from h2o_relay_replicate.events import Events
-
-from .replicate_standin import event
+from h2o_relay_replicate.standin import event
 
 PLAIN = event("output", " Héllo \U0001f99c\n\nline ") + event("output", "") + event("done", "{}")
 EXPECTED = [("output", " Héllo \U0001f99c\n\nline "), ("output", ""), ("done", "{}")]

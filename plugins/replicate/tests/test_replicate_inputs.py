@@ -12,9 +12,9 @@ from h2o_relay.types import Deployment, Kind, Request, Server
 from h2o_relay_replicate.conversation import as_prompt
 from h2o_relay_replicate.inputs import FIELDS, build, token_limit
 from h2o_relay_replicate.schema import Schema, read
+from h2o_relay_replicate.standin import GPT, LLAMA, OLD, VERSION, Cloud
 
 from .replicate_kit import chat
-from .replicate_standin import GPT, LLAMA, OLD, VERSION, Cloud
 
 PLACE = Deployment(name="llama", server=Server(plugin="replicate"), model="meta/llama")
 

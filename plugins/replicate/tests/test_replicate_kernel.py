@@ -11,9 +11,9 @@ from h2o_relay.kernel import Kernel
 from h2o_relay.prompts.catalog import get
 from h2o_relay.prompts.render import render
 from h2o_relay.types import Tuning
+from h2o_relay_replicate.standin import GPT, LLAMA, Cloud
 
 from .replicate_kit import NAME, chat, relayed
-from .replicate_standin import GPT, LLAMA, Cloud
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}

@@ -27,9 +27,9 @@ from h2o_relay.kernel import Kernel
 from h2o_relay.testing.scripts import hang, json, play, reset, whole
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import Received, until
+from h2o_relay_replicate.standin import GPT, OPTIONS, PAGE, TOKEN, VERSION, Cloud, events, problem
 
-from .replicate_kit import NAME, OPTIONS, chat, relayed
-from .replicate_standin import GPT, PAGE, TOKEN, VERSION, Cloud, events, problem
+from .replicate_kit import NAME, chat, relayed
 
 TEXT = "".join(Cloud().texts)
 PATIENT = {**OPTIONS, "H2O_REPLICATE_CANCEL_TIMEOUT": "10"}

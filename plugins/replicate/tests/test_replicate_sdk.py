@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from h2o_relay.testing.upstream import Received, ScriptedUpstream
+from h2o_relay_replicate.standin import TOKEN, VERSION, Cloud
 
 from .replicate_kit import chat, relayed
-from .replicate_standin import TOKEN, VERSION, Cloud
 
 if sys.version_info >= (3, 14):
     pytest.skip("the replicate package cannot be imported on Python 3.14", allow_module_level=True)

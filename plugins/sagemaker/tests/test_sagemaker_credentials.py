@@ -13,9 +13,9 @@ from h2o_relay.errors import BadServerString, InvalidRequest, UpstreamAuthError,
 from h2o_relay.testing.scripts import in_turn, json, whole
 from h2o_relay.testing.upstream import Answer, Received, ScriptedUpstream
 from h2o_relay_sagemaker.account import Account
+from h2o_relay_sagemaker.standin import ACCESS_KEY, OpenAIContainer, refused
 
 from .sagemaker_kit import asked, server_of
-from .sagemaker_standin import ACCESS_KEY, OpenAIContainer, refused
 
 NOBODYS = "sagemaker_chat:ep"
 HOST = "runtime.sagemaker.us-east-2.amazonaws.com"

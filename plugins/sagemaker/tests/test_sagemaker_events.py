@@ -18,9 +18,7 @@ from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import Received
 from h2o_relay_sagemaker.event_stream import Events, Frames
 from h2o_relay_sagemaker.shapes import Generated, OpenAI
-
-from .sagemaker_kit import HELLO, LLAMA2, asked, request_of, server_of
-from .sagemaker_standin import (
+from h2o_relay_sagemaker.standin import (
     LmiContainer,
     OpenAIContainer,
     TgiContainer,
@@ -28,6 +26,8 @@ from .sagemaker_standin import (
     part,
     streamed,
 )
+
+from .sagemaker_kit import HELLO, LLAMA2, asked, request_of, server_of
 
 TEXTS = ["é", "\U0001f99c "]
 CHAT = Received("POST", "/x", {}, orjson.dumps({"messages": HELLO, "stream": True}), 0.0)

@@ -17,9 +17,9 @@ from h2o_relay.errors import (
 )
 from h2o_relay.testing.scripts import Play, whole
 from h2o_relay_sagemaker.failures import refusal
+from h2o_relay_sagemaker.standin import exception, model_error, part, refused, streamed
 
 from .sagemaker_kit import asked
-from .sagemaker_standin import exception, model_error, part, refused, streamed
 
 DENIED = (
     "User: arn:aws:iam::123456789012:user/me is not authorized to perform: "

@@ -10,9 +10,9 @@ from h2o_relay.errors import InvalidRequest
 from h2o_relay.prompts.catalog import get
 from h2o_relay.prompts.render import render
 from h2o_relay.types import Tuning
+from h2o_relay_sagemaker.standin import Llama2Container, OpenAIContainer, RuntimeWire, TgiContainer
 
 from .sagemaker_kit import ENDPOINT, HELLO, LLAMA2, STRING, Asked, asked
-from .sagemaker_standin import Llama2Container, OpenAIContainer, RuntimeWire, TgiContainer
 
 RUNS_ON = ("Hel", "lo ST", "OP", " and more")
 TEXT = f"sagemaker:{ENDPOINT}:us-east-2"

@@ -18,9 +18,9 @@ from h2o_relay.errors import RelayError, UpstreamError
 from h2o_relay.kernel import Kernel
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import Received
+from h2o_relay_sagemaker.standin import Llama2Container, OpenAIContainer, TgiContainer
 
 from .sagemaker_kit import ALONE, HELLO, STRING, in_environment
-from .sagemaker_standin import Llama2Container, OpenAIContainer, TgiContainer
 
 PATIENT = quick(answer_timeout=30.0, first_byte_timeout=30.0, connect_timeout=10.0)
 STARTS_WITHIN = 100.0  # seconds; moto imports every service it has

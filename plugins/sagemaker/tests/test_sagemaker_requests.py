@@ -11,9 +11,9 @@ from h2o_relay.testing.scripts import json
 from h2o_relay.testing.upstream import Answer, Received
 from h2o_relay.types import Call
 from h2o_relay_sagemaker.payloads import body, custom_attributes, payload_of
+from h2o_relay_sagemaker.standin import Llama2Container, OpenAIContainer, TgiContainer, signed_right
 
 from .sagemaker_kit import HELLO, LLAMA2, STRING, asked, request_of, server_of
-from .sagemaker_standin import Llama2Container, OpenAIContainer, TgiContainer, signed_right
 
 TALK: list[dict[str, Any]] = [
     {"role": "system", "content": "Answer in verse."},

@@ -9,9 +9,7 @@ import orjson
 import pytest
 
 from h2o_relay.testing.upstream import Answer, Received, Script, ScriptedUpstream
-
-from .sagemaker_kit import HELLO, asked
-from .sagemaker_standin import (
+from h2o_relay_sagemaker.standin import (
     OpenAIContainer,
     TgiContainer,
     exception,
@@ -20,6 +18,8 @@ from .sagemaker_standin import (
     signed_right,
     streamed,
 )
+
+from .sagemaker_kit import HELLO, asked
 
 boto3 = pytest.importorskip("boto3", reason="boto3 judges the stand-in; it is not installed")
 BODY = orjson.dumps({"messages": HELLO, "stream": True})

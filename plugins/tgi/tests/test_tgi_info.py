@@ -13,9 +13,9 @@ from h2o_relay.errors import UpstreamBadResponse
 from h2o_relay.serverstring import parse_bare
 from h2o_relay.testing import scripts
 from h2o_relay.types import Identified
+from h2o_relay_tgi.conformance import info
 from h2o_relay_tgi.info import version_of
 
-from .test_tgi_suite import info
 from .tgi_kit import bench
 
 GRADIO = {"named_endpoints": {"/chat": {"parameters": []}}, "unnamed_endpoints": {}}

@@ -23,9 +23,10 @@ from h2o_relay.plugins import Plugins
 from h2o_relay.testing import scripts
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import Answer, Received
+from h2o_relay_tgi.conformance import own_event
 
 from .tgi_kit import MESSAGES, Bench, bench, reason, said, usage
-from .tgi_rules import Refused, own_event
+from .tgi_rules import Refused
 from .tgi_standin import MODEL, TgiStandIn, standing
 
 SAYS = "Parrots eat seeds, nuts and fruit."

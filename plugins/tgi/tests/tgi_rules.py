@@ -121,11 +121,6 @@ def json_answer(data: Any, status: int = 200, headers: Mapping[str, str] | None 
     return whole(orjson.dumps(data), status, headers={**HEADERS, **(headers or {})})
 
 
-def own_event(data: Any) -> bytes:
-    """An event as axum writes JSON: no blank after the colon."""
-    return b"data:" + orjson.dumps(data) + b"\n\n"
-
-
 def simple_tokens(text: str, truncate: int | None) -> list[dict[str, Any]]:
     found = [{"id": 1, "text": "", "start": 0, "stop": 0}]
     for match in WORDS.finditer(text):

@@ -17,6 +17,7 @@ import orjson
 
 from h2o_relay.testing.scripts import Play, stream, whole
 from h2o_relay.testing.upstream import Answer, Received, ScriptedUpstream
+from h2o_relay_tgi.conformance import own_event
 
 from .tgi_rules import (
     SSE_HEADERS,
@@ -28,7 +29,6 @@ from .tgi_rules import (
     json_answer,
     likeliest,
     number,
-    own_event,
     read,
     sampling_rules,
     simple_tokens,

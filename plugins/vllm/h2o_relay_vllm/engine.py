@@ -48,6 +48,8 @@ class Options:
     """In place of `command`: the interpreter that has vLLM."""
     args: tuple[str, ...] = ()
     """More arguments of `vllm serve`."""
+    max_seq_len: int | None = None
+    """Tokens of context; None leaves it to `args` and to the model."""
     start_limit: float = START_LIMIT
     """Seconds until it must answer."""
 
@@ -67,7 +69,7 @@ class Options:
         return cls(
             model=_model(server, given[OPTION]),
             command=command, python=python, args=_words(server, given, ARGS),
-            start_limit=_seconds(server, given.get(START)),
+            max_seq_len=server.max_seq_len, start_limit=_seconds(server, given.get(START)),
         )  # fmt: skip
 
     def argv(self, name: str, port: int) -> list[str]:
@@ -78,8 +80,12 @@ class Options:
             start = [*self.command, "serve", self.model]
         # Its log would tell of every request, and have nothing else in it when it is needed.
         start += ["--served-model-name", name, "--disable-uvicorn-access-log"]
-        # The last ones: whatever ARGS says, this is where the relay looks for it.
-        return [*start, *self.args, "--host", engines.HOST, "--port", str(port)]
+        start += self.args
+        # The last ones hold: ARGS is for every vLLM, a context was set for this one, and the
+        # relay looks for it at this port.
+        if self.max_seq_len is not None:
+            start += ["--max-model-len", str(self.max_seq_len)]
+        return [*start, "--host", engines.HOST, "--port", str(port)]
 
     def env(self, key: str) -> dict[str, str]:
         """What is different in its environment."""

@@ -19,6 +19,7 @@ import h2o_relay_vllm as plugin
 from h2o_relay import settings
 from h2o_relay.errors import BadServerString, RelayError, UpstreamUnavailable
 from h2o_relay.kernel import Kernel
+from h2o_relay.lock import configured
 from h2o_relay.plugins import Plugins
 from h2o_relay.resolve import resolve
 from h2o_relay.settings import Settings
@@ -102,6 +103,27 @@ async def test_what_it_is_started_with(fake: Fake, monkeypatch: pytest.MonkeyPat
     assert env["VLLM_EXTRA"] == "handed on"
     assert env["VLLM_API_KEY"] == key
     assert len(key) > 30
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        Settings(inference_server=f"vllm_chat:local:{MODEL}", max_seq_len=384),
+        Settings(model_lock=str([{"inference_server": f"vllm:local:{MODEL}", "max_seq_len": 384}])),
+    ],
+    ids=["flag", "lock"],
+)
+async def test_the_context_that_was_set_is_handed_on(fake: Fake, configuration: Settings) -> None:
+    fake.set(ARGS="--max-model-len 256")
+    given = configured(configuration).specs
+    async with Kernel(configuration, given, Plugins.discover("vllm")) as kernel:
+        await kernel.settled(20)
+        assert [(model.name, model.max_context) for model in kernel.models()] == [(MODEL, 384)]
+        [link] = [route.link for route in kernel.snapshot.routes.values()]
+        [listed] = await link.plugin.list_models(link.server, link.client)
+    assert listed.max_context == 384, "what it says itself"
+    [start] = fake.starts
+    assert start["argv"][-8:-4] == ["--max-model-len", "256", "--max-model-len", "384"]
 
 
 async def test_a_folder_is_served_by_its_name(fake: Fake, tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from h2o_relay.errors import RelayError, UpstreamRejected
 from h2o_relay.kernel import Kernel
 from h2o_relay.plugins import Plugins
 from h2o_relay.settings import Settings
-from h2o_relay.types import Kind, Load, Request
+from h2o_relay.spec import ServerSpec
+from h2o_relay.types import Kind, Load, Request, Tuning
 
 from .vllm_live import COMMAND, MODEL, Live, environment
 
@@ -329,15 +330,40 @@ async def until(condition: Callable[[], Any], seconds: float) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_its_whole_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The server string of a vLLM that no other test uses."""
     if not os.environ.get(COMMAND):
         pytest.skip(f"{COMMAND} names no vLLM (see the plugin's README)")
     env, text = environment(OTHER, tmp_path)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    asked = {"messages": SAY, **GREEDY}
-    async with Kernel(Settings(drain_timeout=1), [text], Plugins.discover("vllm")) as kernel:
+    return text
+
+
+def with_context(text: str, tokens: int) -> Kernel:
+    spec = ServerSpec(server=text, tuning=Tuning(max_seq_len=tokens))
+    return Kernel(Settings(drain_timeout=1), [spec], Plugins.discover("vllm"))
+
+
+async def test_a_context_that_the_model_has_not_is_the_reason_shown(another: str) -> None:
+    async with with_context(another, 10**7) as kernel:
         await kernel.settled(400)
+        [status] = kernel.status()
+    assert status.state == "offline"
+    assert "max_model_len (10000000)" in status.reason
+
+
+async def test_its_whole_life(another: str) -> None:
+    """With a context that was set for it, and is not the one of its arguments."""
+    asked = {"messages": SAY, **GREEDY}
+    async with with_context(another, 600) as kernel:
+        await kernel.settled(400)
+        [link] = [route.link for route in kernel.snapshot.routes.values()]
+        [listed] = await link.plugin.list_models(link.server, link.client)
+        assert listed.max_context == 600
+        with pytest.raises(UpstreamRejected, match="600"):
+            await kernel.generate("text", {"prompt": "word " * 700, **GREEDY})
         first = await kernel.generate("chat", asked)
         keeper, program, *_ = await asyncio.to_thread(processes, OTHER)
         assert len(await asyncio.to_thread(group, keeper)) >= 4  # with vLLM's own children

@@ -8,13 +8,11 @@ from typing import ClassVar
 import pytest
 import pytest_asyncio
 
-from h2o_relay.errors import UpstreamBadResponse
-from h2o_relay.testing.suite import MODEL, TEXTS, BackendSuite, deviates
+from h2o_relay.testing.suite import MODEL, TEXTS, BackendSuite
 from h2o_relay.testing.suite.answers import SHORT
-from h2o_relay.testing.suite.base import said
+from h2o_relay_vllm.conformance import TestVllm as Plain
+from h2o_relay_vllm.conformance import TestVllmText as PlainText
 
-from .test_vllm_suite import TestVllm as Plain
-from .test_vllm_suite import TestVllmText as PlainText
 from .vllm_live import Live, LiveWire
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
@@ -29,14 +27,6 @@ class Recorded:
     speaks = WIRE
     invented: ClassVar[type[BackendSuite]]
     """The same with an invented server, to learn what the relay asks."""
-
-    @deviates("vLLM's error says code 500, and the message of a server's 500 is not passed on")
-    async def test_an_error_in_mid_stream_follows_the_text(self) -> None:
-        suite: BackendSuite = self  # type: ignore[assignment]
-        async with suite.relay(lambda r: WIRE.failing(r, TEXTS, "the reason")) as relay:
-            chunks, error = await relay.stream_to_error()
-        assert said(chunks) == "".join(TEXTS)
-        assert isinstance(error, UpstreamBadResponse)
 
     @pytest_asyncio.fixture(autouse=True)
     async def recorded(self, real_vllm: Live) -> None:

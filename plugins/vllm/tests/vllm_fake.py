@@ -27,6 +27,7 @@ WORKER = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); ti
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     model = ""
+    context = 512
 
     def do_GET(self) -> None:
         if self.path == "/health":
@@ -34,14 +35,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/metrics":
             return self.say(200, b'vllm:num_requests_running{engine="0"} 1.0\n')
         if self.path == "/v1/models" and self.allowed():
-            entry = {"id": self.model, "object": "model", "owned_by": "vllm", "max_model_len": 512}
+            entry = {"id": self.model, "object": "model", "owned_by": "vllm"}
+            entry |= {"max_model_len": self.context}
             return self.say(200, {"object": "list", "data": [entry]})
         return None
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if self.path == "/tokenize":
-            return self.say(200, {"count": len(asked["prompt"]), "max_model_len": 512})
+            return self.say(200, {"count": len(asked["prompt"]), "max_model_len": self.context})
         if not self.allowed():
             return None
         chat = self.path == "/v1/chat/completions"
@@ -84,7 +86,7 @@ def main() -> None:
     parser.add_argument("--served-model-name", required=True)
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--max-model-len", type=int)
+    parser.add_argument("--max-model-len", type=int, default=Handler.context)
     parser.add_argument("--chat-template")
     parser.add_argument("--disable-uvicorn-access-log", action="store_true")
     args = parser.parse_args()
@@ -102,6 +104,7 @@ def main() -> None:
     if "fail" in plan:
         sys.exit(plan["fail"])
     Handler.model = args.served_model_name
+    Handler.context = args.max_model_len
     http.server.ThreadingHTTPServer((args.host, args.port), Handler).serve_forever()
 
 

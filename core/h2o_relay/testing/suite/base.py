@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoints, entry_points
 from inspect import iscoroutinefunction
 from types import ModuleType
 from typing import Any, ClassVar
@@ -17,7 +16,7 @@ from ...chunks import Chunk, Completion
 from ...errors import RelayError
 from ...hookspecs import HOOKS, PROJECT, hookimpl
 from ...kernel import Kernel
-from ...plugins import Plugins
+from ...plugins import Plugins, installed
 from ...settings import Settings
 from ...types import Capabilities, Deployment, Endpoint, Kind, Request, Server
 from ..scripts import Play
@@ -33,10 +32,8 @@ Reply = Callable[[Received], Script]
 """Chooses the answer to one request for a generation."""
 
 
-@cache
-def installed() -> EntryPoints:
-    """The entry points of this process: reading them anew for each test took most of its time."""
-    return entry_points()
+once_installed = cache(installed)
+"""Reading the entry points anew for each test took most of its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +110,7 @@ class SuiteBase:
         """The plugin's module."""
         if self.module is not None:
             return self.module
-        (entry,) = installed().select(group=PROJECT, name=self.plugin)
+        (entry,) = once_installed().select(group=PROJECT, name=self.plugin)
         loaded = entry.load()
         assert isinstance(loaded, ModuleType), f"{self.plugin}: an entry point must name a module"
         return loaded
@@ -125,7 +122,7 @@ class SuiteBase:
             return Plugins.of(**{self.plugin: replaced})
         if self.module is not None:
             return Plugins.of(**{self.plugin: self.module})
-        return Plugins.discover(self.plugin, installed())
+        return Plugins.discover(self.plugin, once_installed())
 
     def server(self, url: str = AWAY) -> Server:
         return self.plugins().parse(self.server_for(url))

@@ -1,7 +1,7 @@
 """Replicate's API on loopback, after its HTTP API reference and its guide to streaming.
 
 A model says a text piece by piece; how far it is follows from the clock alone, so there is nothing
-to stop. `test_replicate_sdk.py` holds the official client against it.
+to stop. The plugin's tests hold the official client and the API's OpenAPI document against it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+import pytest
 
 from h2o_relay.testing.scripts import Play, chunk, head, json, whole
 from h2o_relay.testing.upstream import Answer, Received, Script, ScriptedUpstream
@@ -20,6 +21,7 @@ from h2o_relay.testing.upstream import Answer, Received, Script, ScriptedUpstrea
 TOKEN = "r8_conformance0123456789abcdef"
 VERSION = "02e509c789964a7ea8736978a43525956ef40397be9033abf9fd2badfe68c9e3"
 PAGE = whole(b"<html><body>502 Bad Gateway</body></html>", 502, "text/html")
+OPTIONS = {"H2O_REPLICATE_POLL_INTERVAL": "0.02", "H2O_REPLICATE_CANCEL_TIMEOUT": "0.3"}
 OVER = ("succeeded", "failed", "canceled")
 
 LLAMA: Mapping[str, Any] = {
@@ -100,9 +102,9 @@ class Cloud:
 
     async def choose(self, request: Received) -> Script:
         path = request.path.removeprefix("/v1")
-        for number, (start, script) in enumerate(self.faults):
+        for place, (start, script) in enumerate(self.faults):
             if f"{request.method} {path}".startswith(start):
-                del self.faults[number]
+                del self.faults[place]
                 return script
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
             return problem(401, "Unauthenticated", "You did not pass a valid authentication token")
@@ -153,11 +155,11 @@ class Cloud:
         self.predictions[number] = made
         wait = request.headers.get("prefer", "")
         if not wait.startswith("wait"):
-            fresh = {"status": "starting", "output": None, "metrics": {}, "error": None}
-            return json({**self.state(made), **fresh}, 201)
+            fresh = {"status": "starting", "output": None, "error": None}
+            return json({**self.state(made), **fresh, "metrics": {}}, 201)
         limit = min(float(wait.partition("=")[2] or 60), self.longest_wait)
         await asyncio.sleep(min(limit, self.pace * len(self.texts)))
-        return json(self.state(made), 201)
+        return json(self.state(made), 201 if self.status(made) in OVER else 202)
 
     def refused(self, given: Any) -> str | None:
         if not isinstance(given, dict):
@@ -195,14 +197,15 @@ class Cloud:
         assert self.served is not None
         status, said = self.status(stored), self.texts[: self.done(stored)]
         at = f"{self.served.url}/v1/predictions/{stored.id}"
-        urls = {"get": at, "cancel": f"{at}/cancel"}
+        urls = {"web": f"https://replicate.com/p/{stored.id}", "get": at, "cancel": f"{at}/cancel"}
         if self.streams and stored.streams:
             urls["stream"] = f"{self.served.url}/v1/stream/{stored.id}"
         output: Any = list(said) if self.iterates else "".join(said)
         if not said or (not self.iterates and status != "succeeded"):
             output = None
         return {"id": stored.id, "model": self.name, "version": VERSION, "input": stored.input,
-                "logs": "", "output": output, "status": status, "urls": urls,
+                "logs": "", "output": output, "data_removed": False, "source": "api",
+                "status": status, "urls": urls,
                 "error": self.error if status == "failed" else None,
                 "metrics": dict(self.metrics) if status in OVER else {},
                 "created_at": "2024-07-23T15:04:21.227Z"}  # fmt: skip
@@ -216,6 +219,21 @@ class Cloud:
     def follow(self, stored: Stored) -> Script:
         play = events(self.texts, error=self.error).paced(self.pace)
         return self.spoil(stored, play) if self.spoil else play
+
+
+class environment:
+    """The variables that an operator sets, for as long as the block lasts."""
+
+    def __init__(self, url: str, more: Mapping[str, str] = OPTIONS) -> None:
+        self.values = {"H2O_REPLICATE_URL": url, "REPLICATE_API_TOKEN": TOKEN, **more}
+        self.patch = pytest.MonkeyPatch()
+
+    def __enter__(self) -> None:
+        for name, value in self.values.items():
+            self.patch.setenv(name, value)
+
+    def __exit__(self, *_: object) -> None:
+        self.patch.undo()
 
 
 def event(kind: str, data: str, number: int = 1) -> bytes:

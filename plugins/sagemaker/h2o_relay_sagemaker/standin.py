@@ -3,7 +3,7 @@
 Operations: botocore's service model sagemaker-runtime 2017-05-13. Frames: "Amazon event stream" of
 the Smithy specification (prelude of three 32-bit words, headers of type 7, CRC-32 over prelude and
 message). Signatures: "Signature Version 4" of AWS's reference, computed here without botocore.
-`test_sagemaker_standin.py` has the real boto3 client judge it.
+The plugin's tests have the real boto3 client judge it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import hashlib
 import hmac
 import struct
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import orjson
+import pytest
 
 from h2o_relay.testing.scripts import Play, json, stream
 from h2o_relay.testing.upstream import Received
@@ -24,6 +26,18 @@ from h2o_relay.testing.wire import OpenAIWire, Wire
 ACCESS_KEY, SECRET_KEY = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 EVENT_STREAM = "application/vnd.amazon.eventstream"
 STREAMED = "/invocations-response-stream"
+
+
+def only_these_keys(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Keys of nobody's, and no other AWS configuration around; `folder` is an empty one."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"):
+        patch.delenv(name, raising=False)
+    patch.delenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", raising=False)
+    patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    patch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
+    patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "credentials"))
+    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
 def frame(headers: Mapping[str, str], payload: bytes) -> bytes:
@@ -172,7 +186,9 @@ class TgiContainer(RuntimeWire):
         return [b"data:" + orjson.dumps(event) + b"\n\n" for event in found]
 
     def whole(self, request: Received, texts: Sequence[str], finish: str | None) -> Any:
-        return [{"generated_text": "".join(texts), "details": {**self.details, "prefill": []}}]
+        tokens = [self._event(i, text, False)["token"] for i, text in enumerate(texts)]
+        details = {**self.details, "prefill": [], "tokens": tokens}
+        return [{"generated_text": "".join(texts), "details": details}]
 
     def _event(self, index: int, text: str, special: bool) -> dict[str, Any]:
         token = {"id": index, "text": text, "logprob": -0.1, "special": special}
