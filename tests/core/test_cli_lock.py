@@ -164,14 +164,48 @@ def test_variables_of_h2ogpt(call: H2O, served: list[Any], monkeypatch: pytest.M
 
 
 def test_other_flags_are_answered(call: H2O, served: list[Any]) -> None:
-    words = "--score_model=None --verbose=True --auth=closed echo --verbose --share False"
+    words = "--score_model=None --verbose=True --auth_message=x echo --verbose --dark False"
     code, _, err = call("run", *words.split())
     assert code == 0
     lines = err.splitlines()
     assert len(lines) == 4
     assert all(line.startswith("h2o: note: --") for line in lines)
-    assert "h2o: note: --auth: nobody logs in here, so nothing was closed" in err
+    assert "h2o: note: --auth_message: people sign in by name and password alone" in err
     assert [spec.server.plugin for spec in served[0][1]] == ["echo"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--auth=closed", "--auth_access=closed"),
+        ("--auth=[(a,b)]", "--auth is not a list of pairs"),
+        ("--h2ogpt_api_keys=not-there.json", "cannot read not-there.json"),
+        ("--enforce_h2ogpt_ui_key=True", "there is no key"),
+        ("--share=True", "there is no public link"),
+        ("--auth_access=ajar", "not one of open, closed"),
+    ],
+)
+def test_who_may_come_is_checked_before_anything_starts(
+    words: str, said: str, call: H2O, served: list[Any]
+) -> None:
+    code, _, err = call("run", "echo", words)
+    assert code == 2
+    assert said in err
+    assert not served
+
+
+def test_passwords_on_the_command_line_are_warned_of(call: H2O, served: list[Any]) -> None:
+    secret = "pw-canary-55"
+    for words, variable in (
+        (f"--auth=[('ann','{secret}')]", "H2O_AUTH"),
+        (f"--h2ogpt_api_keys=['{secret}']", "H2O_H2OGPT_API_KEYS"),
+        (f"--admin_pass={secret}", "ADMIN_PASS"),
+    ):
+        code, _, err = call("run", "echo", words)
+        assert code == 0
+        assert f"{variable} can hold it" in err
+        assert secret not in err
+    assert len(served) == 3
 
 
 def test_completion_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:

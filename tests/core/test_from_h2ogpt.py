@@ -65,7 +65,9 @@ MODEL_LOCK = repr(
 KEPT = frozenset(
     {
         "inference_server", "base_model", "prompt_type", "prompt_dict", "max_seq_len",
-        "max_new_tokens", "max_max_new_tokens", "concurrency_count", "visible_models",
+        "max_new_tokens", "max_max_new_tokens", "concurrency_count", "visible_models", "save_dir",
+        "h2ogpt_api_keys", "auth_filename", "enforce_h2ogpt_api_key", "enforce_h2ogpt_ui_key",
+        "model_lock_columns", "gradio_size", "height",
     }
 )  # fmt: skip
 """Flags that mean here what they mean there, so that an equal has to say the same."""

@@ -26,21 +26,19 @@ def test_no_flag_is_a_setting_of_ours() -> None:
 
 @pytest.mark.parametrize("name", sorted(flags.names()))
 def test_every_answer_is_one_line_for_a_person(name: str) -> None:
-    answer = flags.answer(name, "x")
+    answer = flags.answer(name)
     assert re.fullmatch(r"[a-zO-].{15,190}[^.\s]", answer), answer
     for option in re.findall(r"--([a-z-]+)", answer):
         known = option.removeprefix("no-").replace("-", "_")
-        assert known in SETTINGS | {"auth_access"}, f"{option} is no option"
+        assert known in SETTINGS, f"{option} is no option"
 
 
 def test_flags_that_may_stand_in_a_lock() -> None:
     assert {"load_8bit", "lora_weights", "langchain_mode"} <= flags.lock_keys()
-    assert not {"auth", "share", "h2ocolors"} & flags.lock_keys()
+    assert not {"auth_message", "dark", "verbose"} & flags.lock_keys()
 
 
-def test_special_values() -> None:
-    assert "--auth_access=closed" in flags.answer("auth", "closed")
-    assert flags.answer("auth", "[('a','b')]") == flags.answer("auth")
+def test_what_is_no_flag_of_h2ogpts() -> None:
     with pytest.raises(KeyError):
         flags.answer("no_such_flag")
 
@@ -55,7 +53,7 @@ def test_special_values() -> None:
         ("--verbose True vllm:h", "vllm:h"),
         ("--noverbose vllm:h", "vllm:h"),
         ("--verbose=True vllm:h --verbose", "vllm:h"),
-        ("--auth --port 1", "--port 1"),
+        ("--auth_message --port 1", "--port 1"),
         ("--temperature 1 vllm:h", "--temperature 1 vllm:h"),
         ("--no-ui --prot 1", "--no-ui --prot 1"),
         ("a -- --verbose", "a -- --verbose"),
@@ -76,10 +74,10 @@ def test_flags_with_the_same_answer_share_a_line() -> None:
 
 
 def test_variables() -> None:
-    env = {"H2OGPT_SCORE_MODEL": "None", "H2OGPT_AUTH": "closed", "SCORE_MODEL": "x"}
+    env = {"H2OGPT_SCORE_MODEL": "None", "H2OGPT_AUTH_MESSAGE": "closed", "SCORE_MODEL": "x"}
     env |= {"H2OGPT_OPENAI_API_KEY": "k", "H2OGPT_BASE_MODEL": "m"}
     assert of_environment(env, SETTINGS) == [
-        f"H2OGPT_AUTH: {flags.answer('auth', 'closed')}",
+        f"H2OGPT_AUTH_MESSAGE: {flags.answer('auth_message')}",
         f"H2OGPT_SCORE_MODEL: {flags.answer('score_model')}",
     ]
 

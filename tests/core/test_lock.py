@@ -213,7 +213,7 @@ class TestKeys:
         for key in sorted(keys.known() - keys.OWN):
             found = lock([ENTRIES[0] | {key: "x"}])
             [note] = found.notes
-            assert note == f"--model-lock: {key}: {flags.answer(key, 'x')}"
+            assert note == f"--model-lock: {key}: {flags.answer(key)}"
             assert found.specs == (one(max_seq_len=4096),)
 
     def test_what_is_switched_off_is_not_mentioned(self) -> None:

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from h2o_relay import settings
-from h2o_relay.settings import SettingError, Settings, about, cache_dir, env_names, kind, load
+from h2o_relay.settings import (
+    SettingError,
+    Settings,
+    about,
+    cache_dir,
+    env_names,
+    kind,
+    load,
+    store_url,
+)  # fmt: skip
 
 NAMES = [item.name for item in fields(Settings)]
 GOOD: dict[type, tuple[Any, Any]] = {bool: ("no", False), int: ("2048", 2048), float: ("7.5", 7.5)}
@@ -26,7 +35,8 @@ def test_every_setting_has_a_help_and_a_usable_default(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_setting_comes_from_flag_and_environment(name: str) -> None:
-    text, value = GOOD.get(kind(name), ("info", "info"))
+    word = (*about(name).metadata["choices"], "info")[0]
+    text, value = GOOD.get(kind(name), (word, word))
     assert getattr(load({name: text}, {}), name) == value
     for variable in env_names(name):
         assert getattr(load({}, {variable: text}), name) == value
@@ -95,6 +105,9 @@ def test_sizes(text: Any, size: int) -> None:
         ("max_body", "1023", "at least 1024"),
         ("max_body", "-1MB", "at least 1024"),
         ("log_level", "loud", "is not one of debug, info, warning, error"),
+        ("auth_access", "ajar", "is not one of open, closed"),
+        ("model_lock_columns", -2, "at least -1"),
+        ("share", "True", "there is no public link"),
     ],
 )
 def test_what_is_refused(name: str, text: Any, words: str) -> None:
@@ -116,12 +129,14 @@ def test_no_key_in_the_repr() -> None:
     given = {
         name: f"http://SECRET@{name}" for name in NAMES
         if about(name).default in (None, "llama_cpp") and kind(name) is str
+        and not about(name).metadata["choices"]
     }  # fmt: skip
     assert {"api_key", "inference_server", "model_lock", "http_proxy", "default_server"} <= set(
         given
     )
     public = {"base_model", "ca_file", "load_plugins", "visible_models", "system_prompt"}
-    public |= {"prompt_type", "prompt_dict", "chat_template"}
+    public |= {"prompt_type", "prompt_dict", "chat_template", "save_dir"}
+    public |= {"auth_filename", "guest_name"}
     shown = repr(load({k: v for k, v in given.items() if k not in public}, {}))
     assert "SECRET" not in shown
 
@@ -145,3 +160,23 @@ def test_where_models_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert cache_dir({}).name == "h2o-relay"
     monkeypatch.setenv("H2O_CACHE_DIR", str(tmp_path / "y"))
     assert cache_dir() == tmp_path / "y"
+
+
+def test_where_data_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    assert store_url(Settings()) == f"sqlite:///{tmp_path}/home/h2o-relay/relay.db"
+    chosen = load({}, {"SAVE_DIR": str(tmp_path / "x")})
+    assert store_url(chosen) == f"sqlite:///{tmp_path}/x/relay.db"
+    named = load({"store": "postgresql://h/db"}, {"SAVE_DIR": "x"})
+    assert store_url(named) == "postgresql://h/db"
+    monkeypatch.chdir(tmp_path)
+    assert store_url(Settings(save_dir="./a b")) == f"sqlite:///{tmp_path}/a b/relay.db"
+    assert store_url(Settings(save_dir="50%?")) == f"sqlite:///{tmp_path}/50%25%3F/relay.db"
+    home = Path("~/x").expanduser()
+    assert store_url(Settings(save_dir="~/x")) == f"sqlite:///{home}/relay.db"
+
+
+def test_tests_keep_no_data_in_the_users_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "h2o-relay-tests-" in store_url(load({}))
+    monkeypatch.delenv("H2O_SAVE_DIR")
+    assert "h2o-relay-tests-" in store_url(load({}))

@@ -32,11 +32,9 @@ def without(words: Sequence[str], own: Container[str]) -> tuple[list[str], list[
         if flag is None:
             kept.append(word)
             continue
-        _, equals, value = word.partition("=")
-        if not equals and at < len(words) and _is_value(words[at], flag):
-            value = words[at]
+        if "=" not in word and at < len(words) and _is_value(words[at], flag):
             at += 1
-        found[word.partition("=")[0]] = flags.answer(flag.name, value)
+        found[word.partition("=")[0]] = flags.answer(flag.name)
     return kept, _lines(found.items())
 
 
@@ -46,7 +44,7 @@ def of_environment(env: Mapping[str, str], own: Container[str]) -> list[str]:
     for variable in sorted(env):
         name = variable.removeprefix(VARIABLE).lower()
         if variable.startswith(VARIABLE) and name not in own and flags.find(name) is not None:
-            found[variable] = flags.answer(name, env[variable])
+            found[variable] = flags.answer(name)
     return _lines(found.items())
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import settings as table
+from ..settings_page import NAMES as PAGE
 
-GROUPS = ("Servers", "Prompts", "Network", "Timeouts", "Limits", "Other")
+GROUPS = ("Servers", "Prompts", "Network", "Chat page", "Timeouts", "Limits", "Other")
 SERVERS = frozenset(
     {
         "inference_server",
@@ -45,6 +46,8 @@ def group_of(name: str) -> str:
         return "Prompts"
     if name in NETWORK or name.endswith("port"):
         return "Network"
+    if name in PAGE:
+        return "Chat page"
     if item.metadata["unit"] == "seconds":
         return "Timeouts"
     return "Limits" if name.startswith("max_") else "Other"
@@ -57,7 +60,7 @@ def metavar_of(name: str) -> str:
         return "|".join(item.metadata["choices"])
     if item.metadata["unit"]:
         return str(item.metadata["unit"]).upper()
-    for ending in ("port", "file", "host", "key", "server"):
+    for ending in ("port", "file", "dir", "host", "key", "server"):
         if name.endswith(ending):
             return ending.upper()
     return "NUMBER" if table.kind(name) in (int, float) else "TEXT"

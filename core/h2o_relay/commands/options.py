@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 
 from .. import settings as table
 from ..settings import SettingError, Settings
+from ..settings_page import NAMES as PAGE
 from .argv import BadSwitch, normalise, repeated
 from .option_help import GROUPS, group_of, metavar_of, note_of
 from .printable import one_line
@@ -29,6 +30,7 @@ LISTENING = frozenset(
         "drain_timeout",
         "read_timeout",
         "max_body",
+        *PAGE,
     }
 )
 """Settings that only matter to a relay that listens."""

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from ..spec import ServerSpec
 
 FRONTENDS = "h2o_relay.frontends"
+SECRETS = {
+    "auth": "H2O_AUTH", "h2ogpt_api_keys": "H2O_H2OGPT_API_KEYS", "admin_pass": "ADMIN_PASS"
+}  # fmt: skip
 Serve = Callable[[Settings, list["ServerSpec"]], int | None]
 
 
@@ -80,6 +83,7 @@ def start(texts: Sequence[str], settings: Settings, flags: Mapping[str, Any]) ->
     servers = servers_of(read)
     refuse_foreign_host(settings.host)
     refuse_open(settings)
+    check_access(settings)
     settings = two_ports(settings)
     refuse_own_address(servers, settings)
     warn_of_keys(read, specs, [*texts, flags.get("inference_server")], flags)
@@ -122,8 +126,12 @@ def warn_of_keys(
     """Say that `ps` shows the keys that stand on the command line of a process that stays."""
     seen = "other users of this machine can see it"
     key, lock = flags.get("api_key"), flags.get("model_lock")
-    if key and key != "-" and not key.startswith(("env:", "file:")):
+    if is_typed(key):
         warn(f"--api-key holds the key and {seen}; use --api-key=env:NAME or file:PATH")
+    for name, variable in SECRETS.items():
+        value = str(flags.get(name) or "")
+        if value.startswith(("[", "(")) or (name == "admin_pass" and is_typed(value)):
+            warn(f"--{name} holds a secret and {seen}; {variable} can hold it")
     masked = [server.shown for server in servers_of(read)]
     for shown, spec in zip(masked, given, strict=True):
         if spec.server in typed and "***" in shown:
@@ -131,6 +139,20 @@ def warn_of_keys(
     keys = any(spec.key for spec in given) or any("***" in shown for shown in masked)
     if lock and not lock.startswith("@") and keys:
         warn(f"--model-lock holds a key and {seen}; use --model-lock=@FILE or H2O_MODEL_LOCK")
+
+
+def is_typed(secret: str | None) -> bool:
+    """Whether an option holds a secret, and not the place where it is kept."""
+    return bool(secret) and secret != "-" and not str(secret).startswith(("env:", "file:"))
+
+
+def check_access(settings: Settings) -> None:
+    """Raise SettingError where who may use the relay cannot be told from its settings."""
+    from ..api_keys import ApiKeys
+    from ..auth_settings import read_auth
+
+    read_auth(settings)
+    ApiKeys(settings)
 
 
 def two_ports(settings: Settings) -> Settings:

@@ -30,10 +30,9 @@ def find(name: str) -> Flag | None:
     return _table().get(name)
 
 
-def answer(name: str, value: Any = None) -> str:
-    """What to say to a flag with this value. Raises KeyError for what is no such flag."""
-    special = _special().get(f"{name}={value}")
-    return special or _table()[name].says
+def answer(name: str) -> str:
+    """What to say to a flag. Raises KeyError for what is no such flag."""
+    return _table()[name].says
 
 
 def lock_keys() -> frozenset[str]:
@@ -52,19 +51,13 @@ def _data() -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _special() -> dict[str, str]:
-    return {key: says for key, says in _data()["flag"].items() if "=" in key}
-
-
-@lru_cache(maxsize=1)
 def _table() -> dict[str, Flag]:
     table: dict[str, Flag] = {}
     for group in _data()["group"]:
         for word in group["flags"].split():
             _add(table, word, group["says"], group.get("lock", False))
     for word, says in _data()["flag"].items():
-        if "=" not in word:
-            _add(table, word, says, word.rstrip(SWITCH) in _data()["lock"])
+        _add(table, word, says, word.rstrip(SWITCH) in _data()["lock"])
     return table
 
 

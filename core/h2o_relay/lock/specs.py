@@ -71,7 +71,7 @@ def _locked(text: str, common: Tuning) -> tuple[list[ServerSpec], list[str]]:
     for number, entry in enumerate(source.read(text)):
         spec, idle = keys.spec(number, entry, common)
         specs.append(spec)
-        notes += [f"--model-lock: {key}: {flags.answer(key, entry[key])}" for key in idle]
+        notes += [f"--model-lock: {key}: {flags.answer(key)}" for key in idle]
     return specs, notes
 
 
