@@ -90,8 +90,10 @@ class Administration:
         server = spec.server
         assert isinstance(server, Server)
         plugins = self._kernel.plugins
-        if server.plugin is not None and "fetch" in plugins.get(server.plugin).hooks:
-            return _found(server, (), plugins.get(server.plugin).capabilities(server).kinds, "")
+        # What has an address runs already: only an engine that is started here is not looked at.
+        engine = server.plugin if server.url is None else None
+        if engine is not None and "fetch" in plugins.get(engine).hooks:
+            return _found(server, (), plugins.get(engine).capabilities(server).kinds, "")
         settings = self._kernel.settings
         async with Kernel(settings, [spec], plugins) as look:
             await look.settled(min(LOOK, settings.request_timeout))

@@ -19,9 +19,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_keyed(settings: Settings) -> bool:
+    """Whether callers of the API present a key."""
+    listed = settings.h2ogpt_api_keys and settings.enforce_h2ogpt_api_key is not False
+    return bool(settings.api_key or listed)
+
+
 def is_exposed(settings: Settings) -> bool:
     """Whether anybody on the network could use the relay: it listens there and has no key."""
-    return not (settings.api_key or settings.allow_open or is_loopback(settings.host))
+    return not (is_keyed(settings) or settings.allow_open or is_loopback(settings.host))
 
 
 def host_allowed(header: str, settings: Settings) -> bool:
@@ -32,7 +38,7 @@ def host_allowed(header: str, settings: Settings) -> bool:
     names, the address that is listened on and `allowed_hosts` will do.
     """
     allowed = {name.strip().lower() for name in settings.allowed_hosts.split(",")}
-    if settings.api_key or settings.allow_open or ANY in allowed:
+    if is_keyed(settings) or settings.allow_open or ANY in allowed:
         return True
     if not header:
         return True  # no browser leaves it out

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 import orjson
 
 from h2o_relay.commands.printable import one_line
+from h2o_relay.hosts import is_keyed
 from h2o_relay.kernel import Kernel, ServerStatus
 from h2o_relay.registry import Snapshot
 from h2o_relay.settings import Settings
@@ -37,7 +38,7 @@ async def announce(kernel: Kernel, settings: Settings, url: str, ui: ChatUI, out
     if model is None:
         print("\n  No model can be asked yet.\n", file=out)
     else:
-        print(f"\n  Try it:\n  {curl(url, model, bool(settings.api_key))}\n", file=out)
+        print(f"\n  Try it:\n  {curl(url, model, is_keyed(settings))}\n", file=out)
     print("  Ctrl-C stops it.\n", file=out, flush=True)
     if ui.url:
         await ui.ready.wait()

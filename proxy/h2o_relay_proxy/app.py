@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import orjson
 
 from h2o_relay.admin import AdminAPI
+from h2o_relay.api_keys import ApiKeys
 from h2o_relay.catalog import INSTANCE_FIELD
 from h2o_relay.errors import (
     Forbidden,
@@ -33,7 +34,7 @@ from h2o_relay.settings import Settings
 from h2o_relay.types import Deployment
 
 from .admin import PREFIX, Admin
-from .auth import authenticate
+from .auth import Keys
 from .exchange import ClientGone, Exchange
 from .forwarding import Forwarding
 from .generation import Generation
@@ -77,10 +78,9 @@ class App:
         internal_key: str | None,
     ) -> None:  # fmt: skip
         self._kernel = kernel
-        internal = (internal_key.encode(),) if internal_key else ()
-        self._keys = (settings.api_key.encode(), *internal) if settings.api_key else ()
-        admin_pass = getattr(settings, "admin_pass", None)
-        masters = (admin_pass.encode(), *internal) if admin_pass else internal
+        keys = Keys(ApiKeys(settings), internal_key)
+        self._keys = keys if keys.needed else None
+        masters = tuple(key.encode() for key in (settings.admin_pass, internal_key) if key)
         self._admin = Admin(admin, masters, settings.max_body) if admin else None
         self._instance = instance
         self._settings = settings
@@ -103,8 +103,8 @@ class App:
             host = exchange.headers.get(b"host", b"")
             if host not in self._good_hosts:
                 self._check_host(host)
-            if self._keys and path not in OPEN_PATHS and not path.startswith(PREFIX):
-                authenticate(exchange.header_list, self._keys)
+            if self._keys is not None and path not in OPEN_PATHS and not path.startswith(PREFIX):
+                self._keys.authenticate(exchange.header_list)
             handler = self._posts.get(path) if exchange.method == "POST" else None
             await (handler or self._route(exchange.method, path))(exchange)
         except RelayError as error:

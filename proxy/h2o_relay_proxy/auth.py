@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 
+from h2o_relay.api_keys import ApiKeys
 from h2o_relay.errors import Unauthorized
 
 BEARER = b"bearer "
@@ -35,12 +36,32 @@ def presents(headers: Iterable[tuple[bytes, bytes]], keys: Iterable[bytes]) -> b
     return good
 
 
-def authenticate(headers: Iterable[tuple[bytes, bytes]], keys: tuple[bytes, ...]) -> None:
-    """Raises Unauthorized unless the request presents one of `keys`; without any all may pass."""
-    if not keys or presents(headers, keys):
-        return
-    if not any(credentials(headers)):
-        raise Unauthorized(
-            "No API key was given. Send it as 'Authorization: Bearer KEY'.", code="missing_api_key"
+class Keys:
+    """Who may call the API: whoever presents one of `keys`, or the internal key, and nothing but
+    such keys.
+    """
+
+    def __init__(self, keys: ApiKeys, internal: str | None) -> None:
+        self._keys = keys
+        self._internal = internal
+        self.needed = keys.needed
+
+    def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Raises Unauthorized."""
+        presented = credentials(headers)
+        if not any(presented):
+            raise Unauthorized(
+                "No API key was given. Send it as 'Authorization: Bearer KEY'.",
+                code="missing_api_key",
+            )
+        good = True
+        for candidate in presented:
+            text = candidate.decode("utf-8", "surrogateescape")
+            good &= self._keys.check(text) or self._is_internal(candidate)
+        if not good:
+            raise Unauthorized("The API key is not correct.")
+
+    def _is_internal(self, candidate: bytes) -> bool:
+        return self._internal is not None and hmac.compare_digest(
+            candidate, self._internal.encode()
         )
-    raise Unauthorized("The API key is not correct.")

@@ -7,13 +7,14 @@ import contextlib
 import logging
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
+import orjson
+
 from h2o_relay.engines import EngineSpec, running
 from h2o_relay.errors import RelayError
-from h2o_relay.hosts import is_loopback
 from h2o_relay.settings import Settings
 
 from .ports import address, listen
@@ -21,6 +22,13 @@ from .ports import address, listen
 MODULE = "h2o_relay_ui"
 NEEDS = "gradio"
 START_LIMIT = 180.0  # seconds; Gradio's import takes long on a busy machine
+ENVIRONMENT = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    # After every event Gradio would sum up the last 10,000 of them.
+    "GRADIO_ANALYTICS_MAX_EVENTS": "1",
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",
+}
+"""Read when Gradio is imported (6.31)."""
 log = logging.getLogger(__name__)
 
 
@@ -34,8 +42,9 @@ class ChatUI:
 
 
 @contextlib.asynccontextmanager
-async def chat_ui(settings: Settings, api: str) -> AsyncIterator[ChatUI]:
-    """Run the UI against the API at `api` for the length of the block, if it is wanted and there.
+async def chat_ui(settings: Settings, api: str, key: str) -> AsyncIterator[ChatUI]:
+    """Run the UI against the API at `api` for the length of the block, if it is wanted and there;
+    `key` is the internal one, which /admin takes.
 
     Raises SettingError for a port that cannot be used.
     """
@@ -44,21 +53,19 @@ async def chat_ui(settings: Settings, api: str) -> AsyncIterator[ChatUI]:
         ui.problem = "switched off by --no-ui"
     elif find_spec(MODULE) is None or find_spec(NEEDS) is None:
         ui.problem = "not installed (the extra is h2o-relay[ui])"
-    elif not is_loopback(settings.host) and not settings.api_key:
-        ui.problem = "not served beyond loopback without a key"
     else:
-        async with _running(settings, api, ui):
+        async with _running(settings, api, key, ui):
             yield ui
         return
     yield ui
 
 
 @contextlib.asynccontextmanager
-async def _running(settings: Settings, api: str, ui: ChatUI) -> AsyncIterator[None]:
+async def _running(settings: Settings, api: str, key: str, ui: ChatUI) -> AsyncIterator[None]:
     with contextlib.closing(listen(settings, "port")) as probe:
         ui.url = address(probe)
         port = probe.getsockname()[1]
-    secrets = f"{settings.api_key or ''}\n".encode()
+    secrets = orjson.dumps({"key": key, "settings": asdict(settings)}) + b"\n"
     spec = EngineSpec(
         name="the chat UI",
         # -P: nothing is imported from the directory that the relay happens to be started in.
@@ -66,7 +73,7 @@ async def _running(settings: Settings, api: str, ui: ChatUI) -> AsyncIterator[No
         host=urlsplit(ui.url).hostname or settings.host,
         port=port,
         stdin=secrets,
-        env={"GRADIO_ANALYTICS_ENABLED": "False"},  # read when Gradio is imported
+        env=ENVIRONMENT,
         health="/",
         start_limit=START_LIMIT,
     )

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import secrets
 import signal
 import socket
 import sys
@@ -14,8 +15,11 @@ from typing import TextIO
 
 import uvicorn
 
+from h2o_relay.administration import Administration
+from h2o_relay.errors import RelayError
 from h2o_relay.hosts import is_exposed
 from h2o_relay.kernel import Given, Kernel
+from h2o_relay.logtail import LogTail
 from h2o_relay.plugins import Plugins
 from h2o_relay.settings import SettingError, Settings
 
@@ -24,6 +28,7 @@ from .app import App, create_app
 from .chat_ui import chat_ui
 from .ports import BACKLOG, address, listen
 from .protocol import RelayProtocol
+from .stored import stored_models
 
 log = logging.getLogger(__name__)
 
@@ -59,19 +64,46 @@ async def _serve(
     api: socket.socket,
     out: TextIO,
 ) -> int:
-    async with Kernel(settings, servers, plugins) as kernel:
-        app = create_app(kernel, settings, kernel.instance)
-        async with running(app, settings, api) as server:
-            url = address(api)
-            settle_memory()
-            async with chat_ui(settings, url) as ui:
-                talk = asyncio.create_task(announce(kernel, settings, url, ui, out))
-                try:
-                    await server.stopped.wait()
-                finally:
-                    talk.cancel()
-                    await asyncio.gather(talk, return_exceptions=True)
-        return server.status
+    key = secrets.token_urlsafe(32)
+    with log_tail() as tail:
+        async with Kernel(settings, servers, plugins) as kernel, stored_models(settings) as stored:
+            admin = Administration(kernel, stored, tail)
+            app = create_app(kernel, settings, kernel.instance, admin, key)
+            async with running(app, settings, api) as server:
+                url = address(api)
+                settle_memory()
+                async with chat_ui(settings, url, key) as ui:
+                    tasks = [
+                        asyncio.create_task(announce(kernel, settings, url, ui, out)),
+                        asyncio.create_task(restored(admin)),
+                    ]
+                    try:
+                        await server.stopped.wait()
+                    finally:
+                        for task in tasks:
+                            task.cancel()
+                        await asyncio.gather(*tasks, return_exceptions=True)
+            return server.status
+
+
+async def restored(admin: Administration) -> None:
+    """Serve again what was added in earlier runs."""
+    try:
+        await admin.restore()
+    except RelayError as error:
+        log.warning("models that were added before are left out: %s", error.message)
+
+
+@contextlib.contextmanager
+def log_tail() -> Iterator[LogTail]:
+    """The log's last lines, kept for the length of the block."""
+    tail = LogTail()
+    root = logging.getLogger()
+    root.addHandler(tail)
+    try:
+        yield tail
+    finally:
+        root.removeHandler(tail)
 
 
 def settle_memory() -> None:

@@ -34,7 +34,7 @@ def good(found: ApiKeys) -> set[str]:
     return {key for key in (OWN, ONE, TWO, "sk-other") if found.check(key)}
 
 
-# h2oGPT's table, `../shared/reference/h2ogpt.md` 5.5 and 6; a list alone holds here.
+# h2oGPT's rules, but that a list alone holds.
 RULES = [
     ({}, False, False, set()),
     ({"h2ogpt_api_keys": "[]"}, False, False, set()),

@@ -8,7 +8,15 @@ import re
 
 import pytest
 
+from h2o_relay.http import HttpClient
+from h2o_relay.kernel import Kernel
+from h2o_relay.plugins import Plugins
+from h2o_relay.testing import echo
+from h2o_relay.testing.settings import quick
 from h2o_relay_proxy import auth
+from h2o_relay_proxy.app import create_app
+from h2o_relay_proxy.ports import address, bind
+from h2o_relay_proxy.server import running
 
 from .kit import CHAT, KEY, Relay, assert_error, assert_intact, chat, get, post, relay, said
 
@@ -128,3 +136,30 @@ async def test_keys_are_compared_in_constant_time() -> None:
     assert "hmac.compare_digest(" in source
     assert not re.search(r"[!=]= *(key|candidate)\b|\b(key|candidate) *[!=]=", source)
     assert "break" not in source
+
+
+async def test_h2ogpts_list_guards_the_api_and_the_internal_key_is_good() -> None:
+    settings = quick(h2ogpt_api_keys="['listed-1', 'listed-2']")
+    async with Kernel(settings, ["echo:m"], Plugins.of(echo=echo)) as kernel:
+        await kernel.settled(5)
+        sock = bind("127.0.0.1", 0)
+        app = create_app(kernel, settings, internal_key="inside")
+        async with running(app, settings, sock), HttpClient(settings) as http:
+            url = f"{address(sock)}/v1/models"
+            for key, status in (("listed-2", 200), ("inside", 200), ("other", 401), (None, 401)):
+                headers = {"authorization": f"Bearer {key}"} if key else {}
+                async with http.request("GET", url, headers=headers) as response:
+                    assert response.status == status
+
+
+async def test_a_list_that_is_not_enforced_guards_nothing() -> None:
+    settings = quick(h2ogpt_api_keys="['listed-1']", enforce_h2ogpt_api_key=False)
+    async with Kernel(settings, ["echo:m"], Plugins.of(echo=echo)) as kernel:
+        await kernel.settled(5)
+        sock = bind("127.0.0.1", 0)
+        async with (
+            running(create_app(kernel, settings), settings, sock),
+            HttpClient(settings) as http,
+            http.request("GET", f"{address(sock)}/v1/models") as response,
+        ):
+            assert response.status == 200

@@ -1,7 +1,8 @@
-"""The page's side of Gradio's queue, as its own script in a browser speaks it (protocol sse_v3).
+"""The page's side of Gradio, as its own script in a browser speaks it (protocol sse_v3).
 
-An event is joined to the session's queue; one stream for the session brings what becomes of it:
-`process_generating` with the changes of each output since the last, `process_completed` at the end.
+A quick event is one request. Any other is joined to the session's queue; one stream for the session
+brings what becomes of it: `process_generating` with the changes of each output since the last,
+`process_completed` at the end.
 """
 
 from __future__ import annotations
@@ -13,66 +14,70 @@ from typing import Any
 import httpx
 import orjson
 
-from h2o_relay_ui.conversation import Message
-
 API = "/gradio_api"
+Rows = list[dict[str, Any]]
 
 
 class Browser:
-    """One open page."""
+    """One open page. Components go by their `elem_id`."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self.http = http
         self.session = secrets.token_hex(8)
         self.config: dict[str, Any] = {}
-        self.running = ""
-        """The event whose answer is being read."""
+        self.shown: dict[str, Any] = {}
+        """What the components hold, as far as an event has said so."""
 
-    async def open(self) -> None:
+    async def open(self, id: str = "") -> None:
+        """Open the page, at the address of a conversation."""
         response = await self.http.get("/config")
         response.raise_for_status()
         self.config = response.json()
+        await self.quick("", "load", "", query={"c": id} if id else {})
 
     def component(self, kind: str) -> dict[str, Any]:
         return next(dict(c["props"]) for c in self.config["components"] if c["type"] == kind)
 
-    def function(self, *trigger: str) -> int:
-        """The event that `trigger` starts, or with a second word the one that follows it."""
-        found = next(
-            d["id"]
-            for d in self.config["dependencies"]
-            if any(target[1] == trigger[0] for target in d["targets"]) and d["backend_fn"]
-        )
-        if len(trigger) == 1:
-            return int(found)
-        then = (d["id"] for d in self.config["dependencies"] if d["trigger_after"] == found)
-        return int(next(then))
+    def _event(self, elem_id: str, name: str) -> dict[str, Any]:
+        """The event of a component that draws the chat."""
+        ids = {c["id"]: c["props"].get("elem_id") or "" for c in self.config["components"]}
+        thread = next(id for id, elem in ids.items() if elem == "chat-thread")
+        for event in self.config["dependencies"]:
+            if event["backend_fn"] and thread in event["outputs"]:
+                for target, trigger in event["targets"]:
+                    if trigger == name and ids.get(target, "") == elem_id:
+                        return {**event, "named": [ids.get(out, "") for out in event["outputs"]]}
+        raise KeyError(f"{elem_id}.{name}")
 
-    async def quick(self, trigger: str, *data: Any) -> list[Any]:
-        """An event that is answered at once."""
-        body = {
-            "data": data,
-            "fn_index": self.function(trigger),
-            "session_hash": self.session,
-        }
-        response = await self.http.post(f"{API}/run/predict", json=body)
+    async def quick(
+        self, elem_id: str, name: str, *data: Any, query: dict[str, str] | None = None
+    ) -> None:
+        """An event that is answered at once; what it draws is in `shown`."""
+        event = self._event(elem_id, name)
+        body = {"data": data, "fn_index": event["id"], "session_hash": self.session}
+        response = await self.http.post(f"{API}/run/predict", json=body, params=query)
         response.raise_for_status()
-        return list(response.json()["data"])
+        for output, value in zip(event["named"], response.json()["data"], strict=True):
+            if not isinstance(value, dict) or "__type__" not in value:
+                self.shown[output] = value
+            elif "value" in value:
+                self.shown[output] = value["value"]
 
-    async def ask(
-        self, history: list[Message], model: str | None = None
-    ) -> AsyncIterator[list[Message]]:
-        """The thread each time it changes."""
-        body = {
-            "data": [history, model, "", "", ""],
-            "fn_index": self.function("submit", "then"),
-            "session_hash": self.session,
-        }
+    async def send(self, text: str, model: str | None = None) -> None:
+        given = {"text": text, "files": []}
+        model = model or self.shown["chat-model"]
+        id = self.shown.get("chat-id", "")
+        await self.quick("chat-box", "submit", given, "", id, model, *[""] * 7)
+
+    async def follow(self) -> AsyncIterator[Rows]:
+        """The thread each time it changes, until the answer's end."""
+        event = self._event("chat-turn", "change")
+        data = [self.shown["chat-id"], self.shown["chat-turn"]]
+        body = {"data": data, "fn_index": event["id"], "session_hash": self.session}
         joined = await self.http.post(f"{API}/queue/join", json=body)
         joined.raise_for_status()
-        self.running = joined.json()["event_id"]
-        thread: Any = None
         params = {"session_hash": self.session}
+        rows: Any = None
         async with self.http.stream("GET", f"{API}/queue/data", params=params) as stream:
             async for line in stream.aiter_lines():
                 if not line.startswith("data:"):
@@ -80,21 +85,21 @@ class Browser:
                 message = orjson.loads(line[5:])
                 if message["msg"] == "process_generating":
                     change = message["output"]["data"][0]
-                    first = thread is None
-                    thread = change if first else changed(thread, change)
-                    yield thread
+                    rows = change if rows is None else changed(rows, change)
+                    yield rows
                 if message["msg"] == "process_completed":
                     assert message["success"], message
                     return
 
-    async def stop(self) -> None:
-        body = {
-            "session_hash": self.session,
-            "fn_index": self.function("submit", "then"),
-            "event_id": self.running,
-        }
-        response = await self.http.post(f"{API}/cancel", json=body)
-        response.raise_for_status()
+    async def ask(self, text: str, model: str | None = None) -> list[Rows]:
+        """All that the thread was while a question was answered."""
+        await self.send(text, model)
+        return [orjson.loads(orjson.dumps(rows)) async for rows in self.follow()]
+
+
+def texts(rows: Rows) -> list[str]:
+    """The rows' texts, without the backslashes that escape markup."""
+    return [part.get("text", "").replace("\\", "") for row in rows for part in row["content"]]
 
 
 def changed(value: Any, changes: list[tuple[str, list[Any], Any]]) -> Any:

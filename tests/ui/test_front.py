@@ -89,14 +89,14 @@ async def test_nothing_from_elsewhere_may_be_loaded_and_nothing_is_kept() -> Non
         part.split(" ", 1) for part in headers[b"content-security-policy"].decode().split("; ")
     )
     assert policy["default-src"] == "'self'"
-    assert policy["img-src"] == "'self' data:"
+    assert policy["img-src"] == "'self' data: blob:"
     assert policy["connect-src"] == "'self'"
     assert policy["frame-ancestors"] == "'none'"
     assert "unsafe-eval" not in policy["script-src"]
     assert not any("http" in rule or "*" in rule for rule in policy.values())
     assert headers[b"cache-control"] == b"no-store"
     assert headers[b"x-content-type-options"] == b"nosniff"
-    assert headers[b"referrer-policy"] == b"no-referrer"
+    assert headers[b"referrer-policy"] == b"same-origin"
     assert headers[b"x-mine"] == b"1"
 
 

@@ -6,59 +6,73 @@ import ast
 import asyncio
 import contextlib
 import itertools
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import replace
+from collections.abc import AsyncIterator
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 
+from h2o_relay.administration import Administration
 from h2o_relay.errors import RelayError, UpstreamAuthError, UpstreamBadResponse
 from h2o_relay.kernel import Kernel
 from h2o_relay.plugins import Plugins
+from h2o_relay.remote import RemoteKernel
 from h2o_relay.testing import echo
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import until
-from h2o_relay_proxy.chat_ui import chat_ui
+from h2o_relay_proxy.app import create_app
+from h2o_relay_proxy.ports import address, bind
+from h2o_relay_proxy.server import running
 
-from .kit import KEY, api
+from .mounted import mounted, second_relay, through
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.timeout(240),
+    # Gradio's use of pandas.
+    pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting'"),
+    pytest.mark.filterwarnings("ignore:The copy keyword is deprecated"),
     pytest.mark.skipif(find_spec("gradio") is None, reason="Gradio is not installed"),
-    pytest.mark.skipif(sys.platform == "win32", reason="the relay's children need POSIX signals"),
 ]
 SERVERS = ("echo:parrot?delay=0.02", "echo:slow?delay=0.2", "echo:silent?delay=60")
 NAMES = ["parrot", "slow", "silent"]
 LONG = " ".join(f"word{n}" for n in range(40))
 ENDPOINTS = {
-    "/submit_nochat_api", "/submit_nochat_plain_api", "/model_names", "/num_model_lock",
-    "/system_hash",
+    "/submit_nochat", "/submit_nochat_api", "/submit_nochat_plain_api", "/model_names",
+    "/num_model_lock", "/system_hash", "/system_info_dict", "/login", "/load_model",
+    "/unload_model",
 }  # fmt: skip
 CALL, PLAIN = "/gradio_api/call/submit_nochat_api", "/api/submit_nochat_plain_api"
-T = TypeVar("T")
+KEY, INTERNAL = "sk-page-canary-7d31", "internal-canary-3b1f"
+
+
+@contextlib.asynccontextmanager
+async def page(folder: Path, **changes: Any) -> AsyncIterator[str]:
+    """The address of a page over an API, which has these settings too."""
+    settings = quick(save_dir=str(folder), **changes)
+    async with Kernel(settings, SERVERS, Plugins.of(echo=echo)) as kernel:
+        await kernel.settled(10)
+        sock = bind("127.0.0.1", 0)
+        app = create_app(kernel, settings, kernel.instance, Administration(kernel), INTERNAL)
+        async with (
+            running(app, settings, sock),
+            RemoteKernel(address(sock), INTERNAL, quick()) as relay,
+        ):
+            await relay.settled(10)
+            async with mounted(relay, settings) as found:
+                yield found.url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pages() -> AsyncIterator[tuple[str, str]]:
+async def pages(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[str, str]]:
     """The addresses of a page over an API with a key, and of one over an API without."""
-    async with (
-        api(*SERVERS, api_key=KEY) as (closed, _),
-        api(*SERVERS) as (opened, _),
-        chat_ui(quick(api_key=KEY, port=0), closed) as first,
-        chat_ui(quick(port=0), opened) as second,
-    ):
-        for ui in (first, second):
-            await ui.ready.wait()
-            assert ui.problem == ""
-        assert first.url
-        assert second.url
-        yield first.url, second.url
+    folder = tmp_path_factory.mktemp("stores")
+    async with page(folder / "1", api_key=KEY) as first, page(folder / "2") as second:
+        yield first, second
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -73,39 +87,8 @@ async def open_url(pages: tuple[str, str]) -> str:
     return pages[1]
 
 
-@contextlib.contextmanager
-def gradio_client(url: str) -> Iterator[Any]:
-    from gradio_client import Client
-
-    client = Client(url, verbose=False, analytics_enabled=False)
-    try:
-        yield client
-    finally:
-        client.close()
-
-
-async def through(url: str, call: Callable[[Any], T]) -> T:
-    """What `call` makes of Gradio's own client, in a thread."""
-
-    def run() -> T:
-        with gradio_client(url) as client:
-            return call(client)
-
-    return await asyncio.to_thread(run)
-
-
 def wish(text: str, **more: Any) -> str:
     return str({"instruction_nochat": text, "h2ogpt_key": KEY, **more})
-
-
-@contextlib.asynccontextmanager
-async def second_relay(server: str, key: str | None = KEY) -> AsyncIterator[Kernel]:
-    settings = quick(first_byte_timeout=5.0, request_timeout=5.0)
-    plugins = Plugins.discover("gradio_remote")
-    parsed = replace(plugins.parse(server), key=key)
-    async with Kernel(settings, [parsed], plugins) as kernel:
-        await kernel.settled(10)
-        yield kernel
 
 
 def chat(text: str, **more: Any) -> dict[str, Any]:
@@ -307,7 +290,7 @@ async def test_many_are_answered_at_once(url: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "gradio:"])
 async def test_the_page_is_another_relays_server(url: str, prefix: str) -> None:
-    async with second_relay(prefix + url) as kernel:
+    async with second_relay(prefix + url, KEY) as kernel:
         assert [model.name for model in kernel.models()] == NAMES
         params = chat(LONG, model="parrot", stream=True, stream_options={"include_usage": True})
         async with kernel.stream("chat", params) as answer:
@@ -324,25 +307,25 @@ async def test_the_page_is_another_relays_server(url: str, prefix: str) -> None:
 
 
 async def test_another_relay_is_told_what_goes_wrong(url: str) -> None:
-    async with second_relay(url) as kernel:
+    async with second_relay(url, KEY) as kernel:
         with pytest.raises(UpstreamBadResponse, match="the echo refuses, as it was told to"):
             await kernel.generate("chat", chat("!refuse 400"))
         text, error = await broken(kernel, chat("!break 3 a b", model="slow"))
         assert text == "!break 3 a "
         assert "the echo broke off" in error.message
-    async with second_relay(url, key=None) as kernel:
+    async with second_relay(url) as kernel:
         assert [model.name for model in kernel.models()] == NAMES
         with pytest.raises(UpstreamAuthError):
             await kernel.generate("chat", chat("hi"))
 
 
 async def test_another_relay_needs_no_key_where_there_is_none(open_url: str) -> None:
-    async with second_relay(open_url, key=None) as kernel:
+    async with second_relay(open_url) as kernel:
         assert (await kernel.generate("chat", chat("hello there"))).text == "hello there"
 
 
 async def test_another_relays_caller_who_leaves_stops_the_first_server(url: str) -> None:
-    async with second_relay(url) as kernel:
+    async with second_relay(url, KEY) as kernel:
         async with kernel.stream("chat", chat(LONG, model="slow", stream=True)) as answer:
             async for chunk in answer:
                 if chunk.text:

@@ -18,10 +18,9 @@ from h2o_relay.testing import echo
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import until
 from h2o_relay_proxy.chat_ui import chat_ui
-from h2o_relay_ui.conversation import text_of
 
-from .browser import API, Browser
-from .kit import KEY, api, asked, lines
+from .browser import API, Browser, texts
+from .kit import INTERNAL, KEY, api
 
 pytestmark = [
     pytest.mark.e2e,
@@ -35,12 +34,14 @@ LONG = " ".join(f"word{n}" for n in range(60))
 
 
 @contextlib.asynccontextmanager
-async def page(host: str = "127.0.0.1") -> AsyncIterator[str]:
+async def page(folder: Path, host: str = "127.0.0.1") -> AsyncIterator[str]:
     """The page's address, over an API with a key."""
     async with (
         api(*SERVERS, api_key=KEY) as (url, _),
-        chat_ui(quick(api_key=KEY, host=host, port=0), url) as ui,
-    ):
+        chat_ui(
+            quick(api_key=KEY, host=host, port=0, save_dir=str(folder)), url, INTERNAL
+        ) as ui,
+    ):  # fmt: skip
         await ui.ready.wait()
         assert ui.problem == ""
         assert ui.url is not None
@@ -48,8 +49,8 @@ async def page(host: str = "127.0.0.1") -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url() -> AsyncIterator[str]:
-    async with page() as address:
+async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    async with page(tmp_path_factory.mktemp("store")) as address:
         yield address
 
 
@@ -57,34 +58,33 @@ async def url() -> AsyncIterator[str]:
 async def browser(url: str) -> AsyncIterator[Browser]:
     echo.journal.clear()
     async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
+        await http.get("/")
         opened = Browser(http)
         await opened.open()
         yield opened
 
 
-async def test_the_models_are_listed_when_the_page_opens(browser: Browser) -> None:
-    picker, timer = await browser.quick("load", None)
-    assert [name for name, _ in picker["choices"]] == ["parrot", "slow", "silent"]
-    assert picker["value"] == "parrot"
-    assert timer["active"] is False
-    picker, _ = await browser.quick("load", "slow")
-    assert picker["value"] == "slow"
+async def test_a_page_opens_with_a_model(browser: Browser) -> None:
+    assert browser.shown["chat-model"] == "parrot"
+    assert browser.shown["chat-thread"] == []
+    assert browser.shown["chat-id"] == ""
 
 
 async def test_a_question_is_answered_word_by_word(browser: Browser) -> None:
-    _, history = await browser.quick("submit", LONG, [])
-    assert lines(history) == [LONG]
-    seen = [text_of(thread[-1]) async for thread in browser.ask(history, "parrot")]
+    threads = await browser.ask(LONG)
+    assert texts(threads[0])[0] == LONG
+    seen = [texts(rows)[1] for rows in threads if not texts(rows)[1].startswith("<small>")]
     assert len(set(seen)) > 5
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(seen))
     assert seen[-1] == LONG
+    figures = texts(threads[-1])[2]
+    assert figures.startswith("<small>parrot · echo:parrot?delay=0.02 · ")
+    assert "60 tokens" in figures
 
 
 async def test_what_is_kept_of_a_thread_is_what_was_said(browser: Browser) -> None:
-    first = [thread async for thread in browser.ask(asked("    one < two & **three**"), "parrot")]
-    _, history = await browser.quick("submit", "next", first[-1])
-    async for _ in browser.ask(history, "parrot"):
-        pass
+    await browser.ask("    one < two & **three**")
+    await browser.ask("next")
     assert [m["content"] for m in echo.journal.requests[-1].params["messages"]] == [
         "    one < two & **three**",
         "    one < two & **three**",
@@ -93,66 +93,67 @@ async def test_what_is_kept_of_a_thread_is_what_was_said(browser: Browser) -> No
 
 
 async def test_an_error_is_text_in_the_thread(browser: Browser) -> None:
-    seen = [thread async for thread in browser.ask(asked("!break 2 a b"), "parrot")]
-    assert lines(seen[-1])[1] == "!break 2 "
-    assert lines(seen[-1])[2].startswith("**⚠ The answer broke off.**")
-    assert "the echo broke off" in lines(seen[-1])[2]
-    _, history = await browser.quick("submit", "and now?", seen[-1])
-    async for _ in browser.ask(history, "parrot"):
-        pass
-    told = [m["content"] for m in echo.journal.requests[-1].params["messages"]]
-    assert told == ["!break 2 a b", "!break 2 ", "and now?"]
+    threads = await browser.ask("!break 2 a b")
+    _, said, problem, *_ = texts(threads[-1])
+    assert said == "!break 2 "
+    assert problem.startswith("**⚠ The answer broke off.**")
+    assert "the echo broke off" in problem
 
 
 async def test_stop_closes_the_upstream(browser: Browser) -> None:
-    async for thread in browser.ask(asked(LONG), "slow"):
-        if text_of(thread[-1]).startswith("word0"):
-            break
-    await browser.stop()
-    assert await until(lambda: echo.journal.cancelled == 1, within=1) < 1
+    await browser.send(LONG, "slow")
+    stopped = False
+    async for rows in browser.follow():
+        if not stopped and texts(rows)[1].startswith("word0"):
+            await stop(browser)
+            stopped = True
+    assert await until(lambda: echo.journal.cancelled == 1, within=5) < 2
     assert echo.journal.finished == 0
+    assert texts(rows)[-1].startswith("<small>stopped · slow")
 
 
-async def test_stop_before_the_first_word_closes_the_upstream(browser: Browser) -> None:
-    reading = asyncio.ensure_future(anext(browser.ask(asked("hi"), "silent")))
-    await until(lambda: len(echo.journal.requests) == 1, within=5)
-    await browser.stop()
-    assert await until(lambda: echo.journal.cancelled == 1, within=1) < 1
-    with pytest.raises(StopAsyncIteration):
-        await reading
+async def stop(browser: Browser) -> None:
+    """The box's stop button; it draws nothing."""
+    ids = {c["id"]: c["props"].get("elem_id") for c in browser.config["components"]}
+    index = next(
+        event["id"]
+        for event in browser.config["dependencies"]
+        if any(ids.get(t) == "chat-box" and name == "stop" for t, name in event["targets"])
+    )
+    data = [browser.shown["chat-id"]]
+    body = {"data": data, "fn_index": index, "session_hash": browser.session}
+    (await browser.http.post(f"{API}/run/predict", json=body)).raise_for_status()
 
 
-async def test_closing_the_page_closes_the_upstream(browser: Browser) -> None:
+async def test_a_page_that_is_closed_lets_its_answer_end(browser: Browser) -> None:
     async with browser.http.stream("GET", f"{API}/heartbeat/{browser.session}") as alive:
         assert alive.status_code == 200
-        reading = asyncio.ensure_future(anext(browser.ask(asked("hi"), "silent")))
+        await browser.send(LONG)
         await until(lambda: len(echo.journal.requests) == 1, within=5)
-    assert await until(lambda: echo.journal.cancelled == 1, within=2) < 2
-    reading.cancel()
-    await asyncio.wait([reading])
+    again = Browser(browser.http)
+    await again.open(browser.shown["chat-id"])
+    assert again.shown["chat-turn"] == browser.shown["chat-turn"]
+    threads = [rows async for rows in again.follow()]
+    assert texts(threads[-1])[:2] == [LONG, LONG]
+    assert echo.journal.cancelled == 0
 
 
 async def test_many_pages_are_answered_at_once(browser: Browser) -> None:
     async def ask(number: int) -> str:
         other = Browser(browser.http)
-        other.config = browser.config
-        text = f"page {number} " + "x " * 8
-        seen = [thread async for thread in other.ask(asked(text), "slow")]
-        return text_of(seen[-1][-1]).strip()
+        await other.open()
+        return texts((await other.ask(f"page {number} " + "x " * 8, "slow"))[-1])[1].strip()
 
-    async with asyncio.timeout(20):  # one after another they would take 40 seconds
+    async with asyncio.timeout(25):  # one after another they would take 40 seconds
         answers = await asyncio.gather(*(ask(number) for number in range(12)))
     assert answers == [f"page {number} {'x ' * 8}".strip() for number in range(12)]
 
 
 async def test_markup_is_made_harmless_and_gradio_is_closed(browser: Browser) -> None:
-    thread = browser.component("chatbot")
-    assert thread["sanitize_html"] is True
-    assert thread["allow_tags"] is False
+    assert browser.component("chatbot")["sanitize_html"] is True
     assert browser.config["show_error"] is False
     assert browser.config["analytics_enabled"] is False
     assert browser.config["footer_links"] == []
-    assert browser.config["max_file_size"] == 2**20
     for path in ("/docs", "/openapi.json", "/redoc", "/monitoring/summary"):
         assert (await browser.http.get(path)).status_code in (403, 404, 405), path
 
@@ -164,8 +165,10 @@ async def test_the_page_has_no_key_and_no_address_outside(browser: Browser) -> N
     for response in (page, theme, config):
         assert response.status_code == 200
         assert KEY not in response.text
+        assert INTERNAL not in response.text
     assert page.headers["cache-control"] == "no-store"
     assert "'self'" in page.headers["content-security-policy"]
+    assert "unsafe-eval" not in page.headers["content-security-policy"]
     assert "http" not in theme.text.replace("http://www.w3.org/2000/svg", "")
     assert "static/fonts/" in theme.text
 
@@ -191,15 +194,32 @@ def commands() -> list[bytes]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
-async def test_nobody_on_the_machine_can_read_the_key(url: str) -> None:
+async def test_nobody_on_the_machine_can_read_the_keys(url: str) -> None:
     ours = [line for line in commands() if b"h2o_relay_ui" in line]
     assert ours
-    assert not any(KEY.encode() in line for line in ours)
+    for key in (KEY, INTERNAL):
+        assert not any(key.encode() in line for line in ours)
 
 
-async def test_on_the_network_the_key_is_asked_for() -> None:
+async def test_a_chat_is_there_after_a_restart(tmp_path: Path) -> None:
+    id = ""
+    for question in ("remember me", "and go on"):
+        async with (
+            page(tmp_path) as address,
+            httpx.AsyncClient(base_url=address, timeout=30, trust_env=False) as http,
+        ):
+            await http.get("/")
+            browser = Browser(http)
+            await browser.open(id)
+            threads = await browser.ask(question)
+            id = browser.shown["chat-id"]
+    said = texts(threads[-1])
+    assert [said[row] for row in (0, 1, 3, 4)] == ["remember me"] * 2 + ["and go on"] * 2
+
+
+async def test_on_the_network_the_key_is_asked_for(tmp_path: Path) -> None:
     async with (
-        page("0.0.0.0") as address,
+        page(tmp_path, "0.0.0.0") as address,
         httpx.AsyncClient(base_url=address, timeout=30, trust_env=False) as http,
     ):
         assert (await http.get("/")).status_code == 200
@@ -207,9 +227,8 @@ async def test_on_the_network_the_key_is_asked_for() -> None:
         body = {"data": [[], None, "", "", ""], "fn_index": 0, "session_hash": "x"}
         assert (await http.post(f"{API}/queue/join", json=body)).status_code == 401
         call = {"data": ["{'instruction': 'hi'}"]}
-        assert (await http.post("/api/submit_nochat_plain_api", json=call)).status_code == 401
         wrong = {"username": "me", "password": "sk-wrong"}
-        assert (await http.post("/login", data=wrong)).status_code == 400
+        assert (await http.post("/login", data=wrong)).status_code == 401
         right = {"username": "me", "password": KEY}
         assert (await http.post("/login", data=right)).status_code == 200
         assert (await http.get("/config")).status_code == 200

@@ -18,7 +18,7 @@ def test_the_process_ends_with_the_one_that_started_it() -> None:
     command = [*COMMAND, "127.0.0.1", "0", "http://127.0.0.1:9"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdin is not None
-        child.stdin.write(b"key\n")
+        child.stdin.write(b'{"key": "k", "settings": {}}\n')
         child.stdin.close()
         assert child.wait(30) == -15
 
@@ -32,17 +32,17 @@ def test_wrong_arguments_are_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "key", "left"),
-    [(b"sk-1\nmore", "sk-1", b"more"), (b"\nmore", None, b"more"), (b"sk-1", "sk-1", b"")],
+    ("written", "line", "left"),
+    [(b"{}\nmore", b"{}", b"more"), (b"\nmore", b"", b"more"), (b"{}", b"{}", b"")],
 )
-def test_the_key_is_the_first_line_and_no_more_is_read(
-    written: bytes, key: str | None, left: bytes
+def test_what_it_is_told_is_the_first_line_and_no_more_is_read(
+    written: bytes, line: bytes, left: bytes
 ) -> None:
     reading, writing = os.pipe()
     try:
         os.write(writing, written)
         os.close(writing)
-        assert first_line(reading) == key
+        assert first_line(reading) == line
         assert os.read(reading, 100) == left
     finally:
         os.close(reading)

@@ -1,21 +1,26 @@
-"""The relay's API as a server of the page's kernel, byte for byte."""
+"""The relay's API as the page meets it, byte for byte: what a thread says of its answers."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import asdict
 
 import orjson
 import pytest
 
-from h2o_relay.testing.scripts import chunk, event, json, play, sse
+from h2o_relay.remote import RemoteKernel
+from h2o_relay.testing.scripts import chunk, event, head, json, play, sse
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import Answer, Received, Script, ScriptedUpstream, until
-from h2o_relay_ui.assistant import Assistant, Wishes
-from h2o_relay_ui.conversation import said, thought
-from h2o_relay_ui.relay import open_kernel
+from h2o_relay_ui.chats import NO_MODEL, problem
 
-from .kit import KEY, asked, lines
+from .fakes import view
+from .kit import KEY, Talk, lines, talk
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
-LIST = json({"object": "list", "data": [{"id": "m"}]})
+VIEWS = event(orjson.dumps({"object": "list", "data": [asdict(view("m"))]}))
+NONE = event(orjson.dumps({"object": "list", "data": []}))
 
 
 def event_of(finish: str | None = None, **delta: str) -> bytes:
@@ -27,32 +32,48 @@ def failure(**error: object) -> bytes:
     return orjson.dumps({"error": {"type": "x", "param": None, **error}})
 
 
-async def shown(upstream: ScriptedUpstream, answer: Script) -> list[str]:
-    """The thread's lines after one question that is answered so."""
+def relay(answer: Script, views: bytes = VIEWS) -> Script:
+    """A relay with a model that answers so."""
 
     async def script(request: Received, to: Answer) -> None:
-        await (answer if request.method == "POST" else LIST)(request, to)
+        if request.method == "POST":
+            await answer(request, to)
+        elif request.path == "/admin/changes":
+            kind = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
+            await to.send(head(200, kind) + chunk(views))
+            await to.hang()
+        else:
+            await json({"object": "list", "data": [{"id": "m"}]})(request, to)
 
+    return script
+
+
+@contextlib.asynccontextmanager
+async def page(upstream: ScriptedUpstream, script: Script) -> AsyncIterator[Talk]:
     upstream.script = script
-    async with open_kernel(upstream.url, KEY, quick()) as kernel:
-        await kernel.settled(2)
-        seen = [h async for h in Assistant(kernel).answer(asked("hi"), Wishes(), "s")]
-    return [line.replace("\\", "") for line in lines(seen[-1])[1:]]
+    async with RemoteKernel(upstream.url, KEY, quick()) as kernel, talk(kernel) as one:
+        await kernel.settled(5)
+        yield one
+
+
+async def shown(upstream: ScriptedUpstream, answer: Script) -> list[str]:
+    """The thread's rows after one question that is answered so, without the figures."""
+    async with page(upstream, relay(answer)) as one:
+        return lines(await one.ask("hi"))[1:-1]
 
 
 async def test_the_key_goes_with_every_request(scripted_upstream: ScriptedUpstream) -> None:
     await shown(scripted_upstream, sse([event_of(content="x"), event_of("stop")]))
-    paths = {(r.method, r.path): r.headers["authorization"] for r in scripted_upstream.requests}
-    assert paths == {
-        ("GET", "/v1/models"): f"Bearer {KEY}",
-        ("POST", "/v1/chat/completions"): f"Bearer {KEY}",
-    }
+    keys = {r.headers["authorization"] for r in scripted_upstream.requests}
+    paths = {(r.method, r.path) for r in scripted_upstream.requests}
+    assert keys == {f"Bearer {KEY}"}
+    assert {("GET", "/admin/changes"), ("POST", "/v1/chat/completions")} <= paths
 
 
 async def test_an_error_of_the_relay_is_not_reworded(scripted_upstream: ScriptedUpstream) -> None:
     body = orjson.loads(failure(message="the server at rack 4 is down", code="upstream_x"))
     assert await shown(scripted_upstream, json(body, 502)) == [
-        "**⚠ No answer.** the server at rack 4 is down"
+        "**⚠ No answer.** the server at rack 4 is down\n\nRetry, or choose another model."
     ]
 
 
@@ -60,39 +81,36 @@ async def test_nor_is_one_in_the_middle(scripted_upstream: ScriptedUpstream) -> 
     broken = failure(message="it ended without finishing", code="upstream_incomplete")
     both = event(event_of(content="half")) + event(broken)
     start = sse([event_of(role="assistant")], done=False).upto(1)
-    assert await shown(scripted_upstream, start + play(chunk(both), b"0\r\n\r\n")) == [
-        "half",
-        "**⚠ The answer broke off.** it ended without finishing",
-    ]
+    half, line = await shown(scripted_upstream, start + play(chunk(both), b"0\r\n\r\n"))
+    assert half == "half"
+    assert line.startswith("**⚠ The answer broke off.** it ended without finishing")
 
 
 async def test_a_stream_that_just_ends_is_an_error(scripted_upstream: ScriptedUpstream) -> None:
-    text, problem = await shown(scripted_upstream, sse([event_of(content="half")], done=False))
+    text, line = await shown(scripted_upstream, sse([event_of(content="half")], done=False))
     assert text == "half"
-    assert problem.startswith("**⚠ The answer broke off.**")
+    assert line.startswith("**⚠ The answer broke off.**")
 
 
 async def test_an_answer_without_an_error_body(scripted_upstream: ScriptedUpstream) -> None:
-    assert await shown(scripted_upstream, json([], 418)) == [
-        "**⚠ No answer.** the relay answered 418"
-    ]
+    [line] = await shown(scripted_upstream, json([], 418))
+    assert line.startswith("**⚠ No answer.** the relay answered 418")
 
 
-async def test_a_refused_key_is_called_that(scripted_upstream: ScriptedUpstream) -> None:
+async def test_a_refused_key_says_what_to_do(scripted_upstream: ScriptedUpstream) -> None:
     body = orjson.loads(failure(message="The API key is not correct.", code="invalid_api_key"))
-    line = "The relay does not accept the chat page's key: The API key is not correct."
-    assert await shown(scripted_upstream, json(body, 401)) == [f"**⚠ No answer.** {line}"]
+    hint = "The relay does not accept this page's key. Restart the relay."
+    assert await shown(scripted_upstream, json(body, 401)) == [
+        f"**⚠ No answer.** The API key is not correct.\n\n{hint}"
+    ]
 
 
 async def test_why_there_is_no_model_is_known(scripted_upstream: ScriptedUpstream) -> None:
     scripted_upstream.script = json(orjson.loads(failure(message="warming up")), 503)
-    async with open_kernel(scripted_upstream.url, None, quick()) as kernel:
-        assistant = Assistant(kernel)
-        assert await assistant.models() == []
-        assert assistant.problem() == "warming up"
-        scripted_upstream.script = json({"object": "list", "data": []})
-        await until(lambda: kernel.status()[0].state == "ready", within=2)
-        assert assistant.problem() == "The relay has no model yet. It may still be loading one."
+    async with RemoteKernel(scripted_upstream.url, None, quick()) as kernel, talk(kernel) as one:
+        await until(lambda: problem(one.context) == "warming up", within=5)
+        scripted_upstream.script = relay(json({}), NONE)
+        await until(lambda: problem(one.context) == NO_MODEL, within=5)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +123,8 @@ async def test_why_there_is_no_model_is_known(scripted_upstream: ScriptedUpstrea
 async def test_a_cut_answer_says_so(
     scripted_upstream: ScriptedUpstream, finish: str, line: str
 ) -> None:
-    play = sse([event_of(content="half"), event_of(finish)])
-    assert await shown(scripted_upstream, play) == ["half", line]
+    answer = sse([event_of(content="half"), event_of(finish)])
+    assert await shown(scripted_upstream, answer) == ["half", line]
 
 
 async def test_an_answer_without_a_word_says_so(scripted_upstream: ScriptedUpstream) -> None:
@@ -115,19 +133,9 @@ async def test_an_answer_without_a_word_says_so(scripted_upstream: ScriptedUpstr
     ]
 
 
-async def test_thoughts_come_apart_from_the_answer(scripted_upstream: ScriptedUpstream) -> None:
+async def test_reasoning_comes_apart_from_the_answer(scripted_upstream: ScriptedUpstream) -> None:
     thinking = [event_of(reasoning_content="hm "), event_of(reasoning_content="so")]
-    speaking = [event_of(content="yes"), event_of("stop")]
-
-    async def script(request: Received, answer: Answer) -> None:
-        if request.method == "GET":
-            return await LIST(request, answer)
-        slow = sse([*thinking, *speaking]).paced(0.08)
-        return await slow(request, answer)
-
-    scripted_upstream.script = script
-    async with open_kernel(scripted_upstream.url, None, quick()) as kernel:
-        await kernel.settled(2)
-        seen = [h[1:] async for h in Assistant(kernel).answer(asked("hi"), Wishes(), "s")]
-    assert [thought("Thinking", "hm ", pending=True)] in seen
-    assert seen[-1] == [thought("Thinking", "hm so", pending=False), said("assistant", "yes")]
+    answer = sse([*thinking, event_of(content="yes"), event_of("stop")])
+    async with page(scripted_upstream, relay(answer)) as one:
+        said = (await one.ask("hi"))[-1]
+    assert (said["reasoning"], said["content"]) == ("hm so", "yes")

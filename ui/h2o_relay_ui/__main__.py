@@ -1,7 +1,8 @@
 """`python -m h2o_relay_ui HOST PORT API_URL`: the chat page until it is told to stop.
 
-The API's key is the first line of standard input, empty if there is none. The end of standard
-input ends the process, so that it does not outlive the relay that started it.
+The first line of standard input is JSON: `key`, which the API's /admin takes, and the relay's
+`settings`. The end of standard input ends the process, so that it does not outlive the relay that
+started it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import replace
+
+import orjson
 
 from h2o_relay import settings
 from h2o_relay.engines import exit_with_parent
-from h2o_relay.hosts import is_loopback
 
-USAGE = "usage: python -m h2o_relay_ui HOST PORT API_URL, with the API's key on standard input"
+USAGE = "usage: python -m h2o_relay_ui HOST PORT API_URL, with its settings on standard input"
 GRACE = 1  # seconds for open pages when the process is stopped
 
 
@@ -24,19 +27,20 @@ def main(argv: list[str]) -> int:
         print(USAGE, file=sys.stderr)
         return 2
     host, port, api = argv[0], int(argv[1]), argv[2]
-    key = first_line(0)
+    told = orjson.loads(first_line(0) or b"{}")
+    own = replace(settings.Settings(**told.get("settings", {})), host=host, port=port)
     threading.Thread(target=end_with_input, args=(0,), daemon=True).start()
     exit_with_parent()
-    serve(host, port, api, key)
+    serve(own, api, told.get("key"))
     return 0
 
 
-def first_line(stream: int) -> str | None:
-    """The first line of a file descriptor, not a byte more; None if it is empty."""
+def first_line(stream: int) -> bytes:
+    """The first line of a file descriptor, not a byte more."""
     line = b""
     while (byte := os.read(stream, 1)) not in (b"", b"\n"):
         line += byte
-    return line.decode().strip() or None
+    return line.strip()
 
 
 def end_with_input(stream: int) -> None:
@@ -46,18 +50,15 @@ def end_with_input(stream: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def serve(host: str, port: int, api: str, key: str | None) -> None:
+def serve(own: settings.Settings, api: str, key: str | None) -> None:
     import uvicorn
 
     from .app import create_app
-    from .relay import open_kernel
 
-    local = is_loopback(host)
-    kernel = open_kernel(api, key, settings.load({}))
     config = uvicorn.Config(
-        create_app(kernel, local=local, key=key),
-        host=host,
-        port=port,
+        create_app(own, api, key),
+        host=own.host,
+        port=own.port,
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -1,74 +1,121 @@
-"""The page as one ASGI application: a kernel, Gradio on its loop, and what stands before it."""
+"""The page as one ASGI application: a kernel, a store, Gradio on their loop, and what stands before
+it.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from h2o_relay.kernel import KernelAPI
+from h2o_relay.errors import StoreError, Unauthorized
+from h2o_relay.hosts import is_loopback
+from h2o_relay.remote import RemoteKernel
+from h2o_relay.settings import Settings, store_url
+from h2o_relay.store import Accounts, Conversations, Store, Votes
 
-from .assistant import Assistant
-from .chat import CSS, build
+from . import live, page
+from .context import Context, User
 from .front import App, Front
-from .h2ogpt.service import Service
+from .signin import HEAD, SIGN_IN, SignIn
+from .turns import Turns
 
-WRONG_KEY_PAUSE = 1.0  # seconds
-SIGN_IN = "Sign in with any name, and the relay's API key as the password."
-FONT = gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700))
-MONO = gr.themes.LocalFont("IBM Plex Mono", weights=(400, 700))
+IN_MEMORY = "sqlite://"
+LARGEST_FILE = "16mb"
+log = logging.getLogger(__name__)
 
 
-def create_app(
-    kernel: AbstractAsyncContextManager[KernelAPI], *, local: bool, key: str | None = None
-) -> App:
-    """The application; it opens `kernel` when it starts and closes it when it stops.
-
-    `local`: only this machine is served, and its browsers need not sign in. Elsewhere they sign in
-    with `key`, if there is one. Callers of h2oGPT's API send it with each call, wherever they are.
+def create_app(settings: Settings, api: str, key: str | None) -> App:
+    """The application over the relay at `api`, whose /admin takes `key`; it opens all that it
+    needs when it starts and closes it when it stops. Raises SettingError.
     """
-    held: list[tuple[Assistant, Service]] = []
+    held: list[Context] = []
+    local = is_loopback(settings.host)
+    sign_in = SignIn(settings, local=local)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with kernel as opened:
-            held.append((Assistant(opened), Service(opened, key)))
+        async with opened(settings, sign_in, api, key) as context:
+            held.append(context)
             yield
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     # Gradio would allow foreign origins, credentials included; it leaves that to a parent's.
     app.add_middleware(CORSMiddleware, allow_origins=())
     gr.mount_gradio_app(
-        app, build(lambda: held[0][0], lambda: held[0][1]), path="/", theme=theme(), css_paths=CSS,
-        auth=check(key) if key and not local else None, auth_message=SIGN_IN,
+        app, page.build(lambda: held[0], settings), path="/",
+        theme=page.theme(settings), css_paths=list(page.CSS), head=page.head() + HEAD,
+        auth_dependency=sign_in.username,
         footer_links=[], run_history=False, show_error=False, allowed_paths=[],
-        max_file_size="1mb", ssr_mode=False, mcp_server=False, pwa=False, enable_monitoring=False,
+        max_file_size=LARGEST_FILE, ssr_mode=False, mcp_server=False, pwa=False,
+        enable_monitoring=False,
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
     )  # fmt: skip
-    return Front(app, local)
+    return Front(sign_in.wrap(app), local)
 
 
-def check(key: str) -> Callable[[str, str], Awaitable[bool]]:
-    """Whether a sign-in presents the key; one that does not waits, so that guessing is slow."""
+@asynccontextmanager
+async def opened(
+    settings: Settings, sign_in: SignIn, api: str, key: str | None
+) -> AsyncIterator[Context]:
+    """All that the tabs share."""
+    async with AsyncExitStack() as stack:
+        relay = await stack.enter_async_context(RemoteKernel(api, key, settings))
+        store, kept = await stack.enter_async_context(stored(settings))
+        conversations = Conversations(store)
+        await stack.enter_async_context(sign_in.opened(Accounts(store), conversations, kept=kept))
+        turns = Turns(relay, conversations)
+        context = Context(
+            relay=relay,
+            settings=settings,
+            conversations=conversations,
+            votes=Votes(store),
+            turns=turns,
+            user=lambda request: user(sign_in, request),
+            may_add=may_add(settings, sign_in),
+            extra={SIGN_IN: sign_in},
+        )
+        stack.push_async_callback(turns.close)
+        stack.push_async_callback(live.close, context)
+        yield context
 
-    async def allowed(_: str, password: str) -> bool:
-        right = hmac.compare_digest(password.encode(), key.encode())
-        if not right:
-            await asyncio.sleep(WRONG_KEY_PAUSE)
-        return right
 
-    return allowed
+@asynccontextmanager
+async def stored(settings: Settings) -> AsyncIterator[tuple[Store, bool]]:
+    """The store, and whether it outlives this process: where it cannot be opened there is one in
+    memory, so that people can chat all the same.
+    """
+    store, kept = Store(store_url(settings)), True
+    try:
+        await store.__aenter__()
+    except StoreError as error:
+        log.warning("conversations are gone when the relay stops: %s", error.message)
+        store, kept = Store(IN_MEMORY), False
+        await store.__aenter__()
+    try:
+        yield store, kept
+    finally:
+        await store.__aexit__(None, None, None)
 
 
-def theme() -> Any:
-    """Calm and grey, with fonts that are in Gradio's own package."""
-    return gr.themes.Default(
-        primary_hue="slate", secondary_hue="slate", neutral_hue="slate", font=[FONT, "sans-serif"],
-        font_mono=[MONO, "monospace"],
-    )  # fmt: skip
+def user(sign_in: SignIn, request: Any) -> User:
+    """Who uses the page. Raises Unauthorized for callers of its events who lack the key that it
+    asks for (`--enforce_h2ogpt_ui_key`): its own address is closed to them before that.
+    """
+    if not sign_in.may_chat(request):
+        raise Unauthorized("This page asks for an access key.")
+    return sign_in.user(request)
+
+
+def may_add(settings: Settings, sign_in: SignIn) -> bool:
+    """Whether models may be added on the page: not where a model lock says which ones there are
+    (h2oGPT's rule), nor where strangers could do it.
+    """
+    if settings.add_models is not None:
+        return settings.add_models
+    return settings.model_lock is None and (is_loopback(settings.host) or sign_in.asks())

@@ -1,46 +1,21 @@
-"""A conversation as the page shows it, and as the API is asked.
-
-A message is a dict as Gradio's Chatbot takes it: `role`, `content` (a list of text parts) and
-`metadata`. A message with metadata is about the conversation rather than in it (what a model
-thought, why an answer failed), and is never sent to a model.
-"""
+"""Messages as they are told to a model, and texts as they are shown to people. All pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-Message = dict[str, Any]
 OPENING, CLOSING = "<think>", "</think>"
 ROLES = ("user", "assistant")
-MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&])")
+IMAGE_PREFIX = "data:image/"
+MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&:@])")
 ESCAPED = r"\\\1"
 
 
-def said(role: str, text: str, **metadata: str) -> Message:
-    return {"role": role, "content": [{"type": "text", "text": text}], "metadata": metadata}
-
-
-def thought(title: str, text: str, *, pending: bool) -> Message:
-    """Text that can be folded away; open while it is pending."""
-    return said("assistant", text, title=title, status="pending" if pending else "done")
-
-
-def remark(title: str, text: str) -> Message:
-    """What the relay itself has to say; `text` is plain and is shown as it is."""
-    return said("assistant", f"**{title}** {MARKUP.sub(ESCAPED, text)}", id="remark")
-
-
-def footnote(phrases: Iterable[str]) -> Message:
-    """A quiet line about the answer above it, out of phrases that begin in lower case."""
-    text = " ".join(f"{phrase[:1].upper()}{phrase[1:]}." for phrase in phrases)
-    return said("assistant", f"<small>{MARKUP.sub(ESCAPED, text)}</small>", id="footnote")
-
-
-def is_about(message: Mapping[str, Any]) -> bool:
-    metadata = message.get("metadata") or {}
-    return bool(metadata.get("title") or metadata.get("id"))
+def escaped(text: str) -> str:
+    """The text with nothing in it that Markdown or HTML would obey."""
+    return MARKUP.sub(ESCAPED, text)
 
 
 def text_of(message: Mapping[str, Any]) -> str:
@@ -53,22 +28,51 @@ def text_of(message: Mapping[str, Any]) -> str:
     return "".join(text for text in texts if isinstance(text, str))
 
 
-def for_model(history: Iterable[Mapping[str, Any]], system: str) -> list[dict[str, str]]:
+def images_of(message: Mapping[str, Any]) -> list[str]:
+    """The `data:` URLs of a message's images."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    urls = [
+        (part.get("image_url") or {}).get("url")
+        for part in parts
+        if isinstance(part, dict) and part.get("type") == "image_url"
+    ]
+    return [url for url in urls if isinstance(url, str) and url.startswith(IMAGE_PREFIX)]
+
+
+def content_of(text: str, images: Iterable[str]) -> str | list[dict[str, Any]]:
+    """A text, or with images content parts: these first, as most models want them."""
+    parts: list[dict[str, Any]] = [
+        {"type": "image_url", "image_url": {"url": url}} for url in images
+    ]
+    if not parts:
+        return text
+    return [*parts, {"type": "text", "text": text}] if text else parts
+
+
+def for_model(history: Iterable[Mapping[str, Any]], system: str) -> list[dict[str, Any]]:
     """OpenAI's `messages`: what user and model said, the system prompt first if there is one.
 
     Several messages of one role become one: a question without an answer, because that failed or
     was stopped, is followed by the next, and many chat templates refuse that.
     """
-    messages = [{"role": "system", "content": system}] if system.strip() else []
+    messages: list[dict[str, Any]] = []
+    if system.strip():
+        messages.append({"role": "system", "content": system})
     for message in history:
-        role, text = message.get("role"), text_of(message)
-        if role not in ROLES or is_about(message) or not text:
+        role, content = message.get("role"), content_of(text_of(message), images_of(message))
+        if role not in ROLES or not content:
             continue
         if messages and messages[-1]["role"] == role:
-            messages[-1]["content"] += f"\n\n{text}"
+            messages[-1]["content"] = _joined(messages[-1], {"content": content})
         else:
-            messages.append({"role": str(role), "content": text})
+            messages.append({"role": str(role), "content": content})
     return messages
+
+
+def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | list[dict[str, Any]]:
+    texts = [text for text in (text_of(first), text_of(second)) if text]
+    return content_of("\n\n".join(texts), [*images_of(first), *images_of(second)])
 
 
 def parted(text: str) -> tuple[str, str]:
@@ -78,38 +82,3 @@ def parted(text: str) -> tuple[str, str]:
         return "", text
     thoughts, _, answer = start.removeprefix(OPENING).partition(CLOSING)
     return thoughts.strip(), answer.lstrip("\r\n")
-
-
-def last_question(history: Sequence[Mapping[str, Any]]) -> int | None:
-    """Where the user's last message is; None if there is none."""
-    places = [at for at, message in enumerate(history) if message.get("role") == "user"]
-    return places[-1] if places else None
-
-
-def is_open(history: Sequence[Mapping[str, Any]]) -> bool:
-    """The last word is the user's, and awaits an answer."""
-    return bool(history) and history[-1].get("role") == "user"
-
-
-def retried(history: Sequence[Message]) -> list[Message]:
-    """The history without all that followed the last question."""
-    place = last_question(history)
-    return list(history) if place is None else list(history[: place + 1])
-
-
-def undone(history: Sequence[Message]) -> tuple[list[Message], str]:
-    """The history without the last question and what followed, and that question's text."""
-    place = last_question(history)
-    if place is None:
-        return list(history), ""
-    return list(history[:place]), text_of(history[place])
-
-
-def closed(history: Iterable[Message]) -> list[Message]:
-    """The history after its last answer ended, stopped or not: nothing is pending in it."""
-    return [
-        {**message, "metadata": {**message["metadata"], "status": "done"}}
-        if (message.get("metadata") or {}).get("status") == "pending"
-        else message
-        for message in history
-    ]

@@ -1,13 +1,14 @@
 """One answer as it comes in: received by a task of its own, shown at a pace that a page can take.
 
 A model may send a hundred pieces a second, and a browser draws the whole message anew for each one
-that it is shown. So the task gathers, and the page looks `PACE` seconds apart.
+that it is shown. So the task gathers, and whoever looks does so `PACE` seconds apart.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ PACE = 0.05  # seconds
 
 
 class Reply:
-    """What has come so far. Made by `receiving`."""
+    """What has come so far, for any number of readers."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -31,6 +32,15 @@ class Reply:
         """What was done to the request, in words."""
         self.error: RelayError | None = None
         self.ended = False
+        self.pieces = 0
+        """Chunks with text or reasoning: about as many as tokens."""
+        self.version = 0
+        """Rises with every change."""
+        self.began = time.monotonic()
+        self.first: float | None = None
+        """When the first piece came, by the same clock."""
+        self.last: float | None = None
+        """When the answer ended, likewise."""
         self._news = asyncio.Event()
         self._end = asyncio.Event()
 
@@ -38,31 +48,60 @@ class Reply:
         self, pace: float = PACE, alive: float | None = None
     ) -> AsyncGenerator[None, None]:
         """Whenever there is more to show, the end included; at least every `alive` seconds."""
-        ended = False
+        seen, ended = 0, False
         while not ended:
-            await _within(alive, self._news)
-            self._news.clear()
-            ended = self.ended
+            await self.newer(seen, alive)
+            seen, ended = self.version, self.ended
             yield
-            await _within(pace, self._end)
+            await self.end_within(pace)
+
+    async def newer(self, version: int, within: float | None = None) -> None:
+        """Wait until there is more than there was at `version`, at most so many seconds."""
+        if self.version == version:
+            await _within(within, self._news)
+
+    async def end_within(self, seconds: float) -> None:
+        """Wait for the end, at most so many seconds."""
+        await _within(seconds, self._end)
 
     async def receive(self, kernel: KernelAPI, params: Mapping[str, Any]) -> None:
+        self.began = time.monotonic()
         try:
             async with kernel.stream("chat", params) as answer:
                 self.notes = in_words(answer.notes, answer.dropped)
                 async for chunk in answer:
-                    self.text += chunk.text
-                    self.reasoning += chunk.reasoning
+                    text, reasoning = chunk.text, chunk.reasoning
+                    if text or reasoning:
+                        self.first = self.first or time.monotonic()
+                        self.pieces += 1
+                    self.text += text
+                    self.reasoning += reasoning
                     self.finish_reason = chunk.finish_reason or self.finish_reason
                     self.usage = chunk.usage or self.usage
-                    self._news.set()
+                    self._changed()
         except RelayError as error:
             self.error = error
 
+    def note(self, phrase: str) -> None:
+        if phrase not in self.notes:
+            self.notes.append(phrase)
+            self._changed()
+
     def end(self) -> None:
         self.ended = True
-        self._news.set()
+        self.last = time.monotonic()
         self._end.set()
+        self._changed()
+
+    @property
+    def seconds(self) -> float:
+        """From asking to the end, or until now."""
+        return (self.last or time.monotonic()) - self.began
+
+    def _changed(self) -> None:
+        self.version += 1
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
 
 async def _within(seconds: float | None, event: asyncio.Event) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-import hmac
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from importlib.metadata import version
 from typing import Any
 
+from h2o_relay.api_keys import ApiKeys
 from h2o_relay.errors import ModelNotFound, PluginError, RelayError
-from h2o_relay.kernel import KernelAPI
 
+from ..context import Relay
 from ..reply import receiving
 from . import telling
 from .order import Order, argument, order, wanted
@@ -26,18 +27,26 @@ log = logging.getLogger(__name__)
 
 
 class Service:
-    """Asks the kernel on behalf of callers; each must present `key`, if there is one."""
+    """Asks the kernel on behalf of callers, each of whom presents a key where one is needed."""
 
-    def __init__(self, kernel: KernelAPI, key: str | None) -> None:
-        self._kernel = kernel
-        self._key = key
+    def __init__(self, relay: Relay, keys: ApiKeys) -> None:
+        self._relay = relay
+        self._keys = keys
+        self._instance = ""
 
     async def models(self) -> list[dict[str, Any]]:
         """The models that can be asked for, in the order of their numbers."""
-        if not self._kernel.models():
-            await self._kernel.settled(LIST_WAIT)
-        listed = (model for status in self._kernel.status() for model in status.models)
-        return telling.models(self._kernel.models(), {model.id: model.raw for model in listed})
+        if not self._relay.models():
+            await self._relay.settled(LIST_WAIT)
+        views = {view.name: view for view in self._relay.deployments()}
+        return telling.models(self._relay.models(), views, await self._name())
+
+    async def _name(self) -> str:
+        """Which relay this is, so that one that is pointed at its own page notices."""
+        if not self._instance:
+            with contextlib.suppress(RelayError):
+                self._instance = (await self._relay.system()).instance
+        return self._instance
 
     async def answers(self, given: Any) -> AsyncGenerator[dict[str, Any]]:
         """The answer as it grows, the last one complete; blank until then where the caller does
@@ -61,7 +70,7 @@ class Service:
 
     async def _answers(self, given: Any) -> AsyncGenerator[dict[str, Any]]:
         asked = argument(given)
-        if not self._admits(asked.get("h2ogpt_key")):
+        if not self._keys.admits(asked.get("h2ogpt_key")):
             yield telling.refused_key()
             return
         wish = order(asked)
@@ -82,7 +91,7 @@ class Service:
         }  # fmt: skip
         alive = min(ALIVE, wish.seconds or ALIVE)
         async with (
-            receiving(self._kernel, params, set()) as reply,
+            receiving(self._relay, params, set()) as reply,
             aclosing(reply.updates(PACE, alive)) as updates,
         ):
             async for _ in updates:
@@ -94,12 +103,6 @@ class Service:
         if reply.error is not None:
             raise reply.error
         yield telling.final(wish, model or "", reply, clock() - start)
-
-    def _admits(self, key: Any) -> bool:
-        if self._key is None:
-            return True
-        given = key.encode("utf-8", "replace") if isinstance(key, str) else b""
-        return hmac.compare_digest(given, self._key.encode())
 
     async def _model(self, asked: Mapping[str, Any]) -> str | None:
         """The model's name, the first one's where none is asked for; None while there is none."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from h2o_relay.admin import DeploymentView
 from h2o_relay.catalog import INSTANCE_FIELD
 from h2o_relay.errors import RelayError
 from h2o_relay.types import Deployment
@@ -62,28 +63,24 @@ def failure(error: RelayError) -> dict[str, Any]:
 
 
 def models(
-    deployments: Sequence[Deployment], known: Mapping[str, Mapping[str, Any]]
+    deployments: Sequence[Deployment], known: Mapping[str, DeploymentView], instance: str
 ) -> list[dict[str, Any]]:
-    """The entries of /model_names; `known` is what the relay says of a model in its own list.
-
-    What an entry can take is what this API passes on: texts.
+    """The entries of /model_names. No entry names a server's address; what it can take is what
+    this API passes on: texts.
     """
+    views = [(model, known.get(model.name)) for model in deployments]
     return [
         {
-            "display_name": model.name, "base_model": model.name, "prompt_type": "",
-            "prompt_dict": None, "max_seq_len": model.max_context,
-            "inference_server_type": str(known.get(model.model, {}).get("owned_by") or ""),
+            "display_name": model.name, "base_model": model.base_model or model.name,
+            "prompt_type": (view.prompt_type if view else None) or "", "prompt_dict": None,
+            "max_seq_len": model.max_context,
+            "inference_server_type": (view.plugin if view else None) or "",
             "llm": True, "rag": False, "image": False, "actually_image": False, "video": False,
-            "actually_video": False, "json": False, **_instance(known.get(model.model, {})),
+            "actually_video": False, "json": False,
+            **({INSTANCE_FIELD: instance} if instance else {}),
         }
-        for model in deployments
+        for model, view in views
     ]  # fmt: skip
-
-
-def _instance(entry: Mapping[str, Any]) -> dict[str, str]:
-    """By which a relay that is pointed at its own page notices."""
-    name = entry.get(INSTANCE_FIELD)
-    return {INSTANCE_FIELD: name} if isinstance(name, str) and name else {}
 
 
 def _saved(model: str, text: str, *, valid_key: bool, extra: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The pictures of the chat page that the documentation shows: `make screenshots`."""

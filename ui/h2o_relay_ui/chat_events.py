@@ -1,0 +1,295 @@
+"""What the chat tab does: which event draws what.
+
+The page holds the id of its conversation and nothing else; everything is drawn from the store and
+the running turns. So a page that is reloaded, or opened twice, shows the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import gradio as gr
+
+from h2o_relay.errors import RelayError
+from h2o_relay.store import Conversation
+
+from . import images, options, uploads
+from .chat_drawing import READY, Drawing, Updates
+from .chat_layout import Parts
+from .chats import BUSY, NEW, NEW_TEMPORARY, Chats
+from .context import Context, GetContext
+from .conversation import escaped, images_of, text_of
+from .conversations_panel import Panel
+from .shelf import is_temporary
+from .showing import rows, shown
+from .thread import place_of
+from .turns import PACE
+from .watching import QUICK
+
+LIST_WAIT = 3.0  # seconds that a page waits for the first list of models
+CHAT = "chat"
+TEMPORARY = "temporary chats"
+IMAGES_GONE = "The question's images have to be added again."
+WATCH: dict[str, Any] = {
+    "api_visibility": "private", "preprocess": False, "postprocess": False,
+    "show_progress": "hidden", "concurrency_limit": None,
+}  # fmt: skip
+
+
+class ChatEvents:
+    """The events of the chat tab, and those of the sidebar that open another conversation."""
+
+    def __init__(self, context: GetContext, parts: Parts, panel: Panel) -> None:
+        self._context = context
+        self._draw = Drawing(context, parts, panel)
+        self.parts = parts
+        self.panel = panel
+        self.remembered = gr.BrowserState("", storage_key="h2o-relay-model", secret="h2o-relay")
+        """The latest model that was chosen. The secret is none: it is the browser's own."""
+        self.lists = [*panel.days, panel.nothing]
+        self.screen = [
+            parts.id, parts.turn, parts.marker, parts.model, parts.banner, parts.thread,
+            parts.notice, parts.box, parts.meter, *parts.options, parts.timer, *self.lists,
+            panel.this, panel.title, panel.sure, panel.delete, panel.notice,
+        ]  # fmt: skip
+        self.watching: Any = None
+        """The event in which the page follows an answer."""
+
+    def wire(self, page: gr.Blocks, tabs: gr.Tabs) -> None:
+        """`tabs` has a tab `CHAT`, to which whoever opens a conversation is led."""
+        parts, panel = self.parts, self.panel
+        self._follow()
+        page.load(self.load, [self.remembered], self.screen, **{**QUICK, "preprocess": True})
+        asked = [panel.search, parts.id, parts.model, *parts.options]
+        asks: dict[str, Any] = {"outputs": self.screen, **QUICK}
+        parts.box.submit(self.send, [parts.box, *asked], **asks)
+        gr.on([parts.thread.retry, parts.thread.option_select], self.again, asked, **asks)
+        parts.thread.edit(self.edit, asked, **asks)
+        parts.thread.undo(self.undo, asked, **asks)
+        parts.box.stop(self.stop, [parts.id], None, **QUICK)
+        place = [panel.search, parts.model]
+        opens = {**asks, "outputs": [*self.screen, tabs]}
+        for radio in panel.days:
+            self.leaving(radio.input)
+            radio.input(leading(tabs, self.open), [radio, *place], **opens)
+        for button, new in ((panel.fresh, NEW), (panel.temporary, NEW_TEMPORARY)):
+            self.leaving(button.click)
+            button.click(leading(tabs, self.begin(new)), place, **opens)
+        self._wire_models()
+        page.unload(self.leave)
+
+    def _follow(self) -> None:
+        parts = self.parts
+        self.watching = parts.turn.change(
+            self.watch, [parts.id, parts.turn], [parts.thread], trigger_mode="multiple", **WATCH
+        )
+        around = [parts.box, parts.meter, parts.notice, *self.lists]
+        now = [parts.id, self.panel.search, parts.notice]
+        self.watching.then(self.settle, now, around, **QUICK)
+
+    def leaving(self, trigger: Any) -> None:
+        """The page is about to show another conversation. To be wired before what draws that one:
+        Gradio cancels last what is cancelled in the same breath.
+        """
+        trigger(None, None, None, cancels=self.watching, **QUICK)
+
+    def _wire_models(self) -> None:
+        parts = self.parts
+        changed = [self.remembered, parts.box, parts.meter, parts.notice]
+        given = [parts.id, parts.model, *parts.options]
+        parts.model.input(self.chosen, given, changed, **QUICK)
+        seen = [parts.model, parts.timer, parts.thread]
+        gr.on([parts.model.focus, parts.timer.tick], self.look, [parts.model], seen, **QUICK)
+
+    # Opening.
+
+    async def load(self, request: gr.Request, remembered: Any) -> Updates:
+        """The page as it is opened; its address may name a conversation."""
+        relay = self._context().relay
+        if not relay.models():
+            await relay.settled(LIST_WAIT)
+        id = str(request.query_params.get("c") or NEW)
+        return await self.open(request, id, "", remembered if type(remembered) is str else None)
+
+    async def open(
+        self, request: gr.Request, id: str | None, search: str | None, model: str | None
+    ) -> Updates:
+        async def work(_: Context, chats: Chats) -> Updates:
+            chat = await chats.open(id) if id else None
+            return await self._draw.conversation(request, chat, id or NEW, model, search)
+
+        updates = await self._draw.guarded(request, work)
+        if self.parts.id in updates or not id:
+            return updates
+        empty = await self.begin(NEW)(request, search, model)
+        return {**empty, **updates}  # it is not there: a new chat, and why
+
+    def begin(self, id: str) -> Callable[..., Awaitable[Updates]]:
+        """A new chat of one of the two kinds."""
+
+        async def new(request: gr.Request, search: str | None, model: str | None) -> Updates:
+            async def work(_: Context, __: Chats) -> Updates:
+                draw = self._draw.conversation
+                return await draw(request, None, id, model, search, clear=True)
+
+            return await self._draw.guarded(request, work)
+
+        return new
+
+    # Asking.
+
+    async def send(
+        self, request: gr.Request, given: Any, search: str | None, id: str, model: str | None,
+        *values: Any,
+    ) -> Updates:  # fmt: skip
+        given = given if isinstance(given, dict) else {}
+        text, files = str(given.get("text") or ""), given.get("files") or []
+        if not text.strip() and not files:
+            return {}
+
+        async def work(context: Context, chats: Chats) -> Updates:
+            paths = uploads.paths_of(files)
+            pictures = await asyncio.to_thread(images.read, paths)
+            chat = await chats.ask(id or NEW, text, pictures, model, options.texts_of(values))
+            await asyncio.to_thread(images.forget, paths)
+            if is_temporary(chat.id):
+                held = context.extra.setdefault(TEMPORARY, {})
+                held.setdefault(request.session_hash, set()).add((chat.owner, chat.id))
+            draw = self._draw.conversation
+            return await draw(request, chat, chat.id, model, search, clear=True)
+
+        return await self._draw.guarded(request, work)
+
+    async def again(
+        self, request: gr.Request, search: str | None, id: str, model: str | None, *values: Any
+    ) -> Updates:
+        async def work(_: Context, chats: Chats) -> Updates:
+            chat = await chats.again(id, model, options.texts_of(values))
+            return await self._draw.conversation(request, chat, id, model, search)
+
+        return await self._draw.guarded(request, work)
+
+    async def edit(
+        self, request: gr.Request, event: gr.EditData, search: str | None, id: str,
+        model: str | None, *values: Any,
+    ) -> Updates:  # fmt: skip
+        row = event.index if isinstance(event.index, int) else -1
+        before, text = str(event.previous_value), str(event.value)
+
+        async def work(_: Context, chats: Chats) -> Updates:
+            chat = await chats.edit(id, row, before, text, model, options.texts_of(values))
+            return await self._draw.conversation(request, chat, id, model, search)
+
+        updates = await self._draw.guarded(request, work)
+        if self.parts.thread not in updates:  # the browser shows what was not taken over
+            updates = {**await self.open(request, id, search, model), **updates}
+        return updates
+
+    async def undo(
+        self, request: gr.Request, search: str | None, id: str, model: str | None, *values: Any
+    ) -> Updates:
+        async def work(_: Context, chats: Chats) -> Updates:
+            chat, question = await chats.undo(id)
+            updates = await self._draw.conversation(request, chat, id, model, search)
+            if question is not None:
+                text = {"text": text_of(question), "files": []}
+                updates[self.parts.box] = gr.update(**READY, value=text)
+                updates |= self._draw.told(IMAGES_GONE if images_of(question) else "")
+            return updates
+
+        return await self._draw.guarded(request, work)
+
+    async def stop(self, request: gr.Request, id: str) -> None:
+        context = self._context()
+        Chats(context, context.user(request).owner).stop(id)
+
+    # Watching.
+
+    async def watch(self, request: gr.Request, id: str, coming: str) -> AsyncGenerator[Any, None]:
+        """The thread as its answer grows; Gradio sends what differs from the last."""
+        if not coming:
+            yield gr.skip()
+            return
+        context = self._context()
+        chats = Chats(context, context.user(request).owner)
+        turn = chats.turn(id)
+        try:
+            messages = (await chats.open(id)).messages if id else []
+        except RelayError:
+            yield gr.skip()  # whatever drew the page says so
+            return
+        if turn is None:  # it has ended already
+            yield shown(messages)
+            return
+        found = place_of(messages, turn.message["id"])
+        place = len(messages) if found is None else found
+        before, after = shown(messages[:place]), shown(messages[place + 1 :])
+        async with aclosing(turn.updates(PACE)) as updates:
+            async for _ in updates:
+                yield [*before, *rows(turn.message), *after]
+
+    async def settle(
+        self, request: gr.Request, id: str, search: str | None, notice: str | None
+    ) -> Updates:
+        """What changes around the thread when an answer has ended."""
+
+        async def work(_: Context, chats: Chats) -> Updates:
+            turn = chats.turn(id)
+            updates = await self._draw.lists(request, id, search)
+            if turn is not None and turn.running:
+                return updates
+            updates[self.parts.box] = gr.update(**READY)
+            if id not in (NEW, NEW_TEMPORARY):
+                updates[self.parts.meter] = self._meter(await chats.open(id))
+            return updates
+
+        updates = await self._draw.guarded(request, work)
+        if self.lists[0] in updates and notice != escaped(BUSY):
+            updates.pop(self.parts.notice)  # what was said of something else stays
+        return updates
+
+    def _meter(self, chat: Conversation) -> str:
+        return self._draw.meter(chat.messages, chat.settings.get("model"), chat.settings)
+
+    # Models.
+
+    async def look(self, model: str | None) -> Updates:
+        return self._draw.models(model)
+
+    async def chosen(
+        self, request: gr.Request, id: str, model: str | None, *values: Any
+    ) -> Updates:
+        """Another model for this chat and for the next one."""
+
+        async def work(context: Context, chats: Chats) -> Updates:
+            parts, draw = self.parts, self._draw
+            chat = await chats.choose(id, model) if id not in (NEW, NEW_TEMPORARY) else None
+            texts = {"options": options.texts_of(values)}
+            meter = draw.meter(chat.messages if chat else [], model, texts)
+            return {parts.meter: meter, parts.box: gr.update(sources=draw.sources(model))}
+
+        updates = await self._draw.guarded(request, work)
+        updates.pop(self.parts.notice, None)
+        return {**updates, self.remembered: model or ""}
+
+    # Leaving.
+
+    async def leave(self, request: gr.Request) -> None:
+        """The page was closed: its temporary chats end, and the others' answers go on."""
+        context = self._context()
+        held = context.extra.get(TEMPORARY, {}).pop(request.session_hash, set())
+        for owner, id in held:
+            await context.turns.stop(owner, id)
+            await context.turns.shelf.delete(owner, id)
+
+
+def leading(tabs: gr.Tabs, draw: Callable[..., Awaitable[Updates]]) -> Callable[..., Any]:
+    """What `draw` does, and the chat tab is turned to."""
+
+    async def drawn(request: gr.Request, *given: Any) -> Updates:
+        return {**await draw(request, *given), tabs: gr.update(selected=CHAT)}
+
+    return drawn
