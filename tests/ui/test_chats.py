@@ -188,6 +188,13 @@ async def test_nobody_reaches_another_ones_chat() -> None:
         assert said((await one.chats.open(one.id)).messages) == ["mine", "Hello there."]
 
 
+async def test_a_comparison_is_no_chat() -> None:
+    async with over() as (one, _):
+        other = await one.context.conversations.create(ME, kind="compare")
+        with pytest.raises(NotFound):
+            await one.chats.open(other.id)
+
+
 async def test_another_window_cannot_stop_another_ones_answer() -> None:
     async with over(parrot=Script(wait=60)) as (one, _):
         turn = await one.begin("mine")

@@ -138,6 +138,15 @@ async def test_a_page_that_is_closed_lets_its_answer_end(browser: Browser) -> No
     assert echo.journal.cancelled == 0
 
 
+async def test_a_temporary_chat_ends_with_its_page(browser: Browser) -> None:
+    async with browser.http.stream("GET", f"{API}/heartbeat/{browser.session}") as alive:
+        assert alive.status_code == 200
+        await browser.quick("conversations-temporary", "click", "", "silent")
+        await browser.send("secret", "silent")
+        await until(lambda: len(echo.journal.requests) == 1, within=5)
+    assert await until(lambda: echo.journal.cancelled == 1, within=10) < 5
+
+
 async def test_many_pages_are_answered_at_once(browser: Browser) -> None:
     async def ask(number: int) -> str:
         other = Browser(browser.http)

@@ -120,7 +120,7 @@ class Drawing:
 
     def box(self, known: DeploymentView | None, *, busy: bool) -> dict[str, Any]:
         """What the box offers with this model."""
-        return {**(BUSY if busy else READY), "sources": sources(known)}
+        return {**(BUSY if busy else READY), "sources": sources(known), "interactive": True}
 
     def sources(self, model: str | None) -> list[str]:
         return sources(view.view_of(self._context().relay.deployments(), model))

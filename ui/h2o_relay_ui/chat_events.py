@@ -112,7 +112,9 @@ class ChatEvents:
         if not relay.models():
             await relay.settled(LIST_WAIT)
         id = str(request.query_params.get("c") or NEW)
-        return await self.open(request, id, "", remembered if type(remembered) is str else None)
+        model = remembered if type(remembered) is str else None
+        usable = {self.parts.box: gr.update(interactive=True)}  # whatever else fails
+        return {**usable, **await self.open(request, id, "", model)}
 
     async def open(
         self, request: gr.Request, id: str | None, search: str | None, model: str | None
@@ -195,6 +197,8 @@ class ChatEvents:
             chat, question = await chats.undo(id)
             updates = await self._draw.conversation(request, chat, id, model, search)
             if question is not None:
+                for field in self.parts.options:  # what was written there since is not lost
+                    updates.pop(field)
                 text = {"text": text_of(question), "files": []}
                 updates[self.parts.box] = gr.update(**READY, value=text)
                 updates |= self._draw.told(IMAGES_GONE if images_of(question) else "")

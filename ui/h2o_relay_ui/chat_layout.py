@@ -87,6 +87,7 @@ def _box() -> gr.MultimodalTextbox:
     return gr.MultimodalTextbox(
         label="Message", show_label=False, container=False, placeholder="Message", lines=1,
         max_lines=12, autofocus=True, submit_btn=True, stop_btn=False, elem_id="chat-box",
+        interactive=False,  # until the page is drawn: that would undo what was sent before it
         file_types=["image"], file_count="multiple", sources=["upload"],
         max_plain_text_length=LONGEST_PASTE,
     )  # fmt: skip

@@ -11,17 +11,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from h2o_relay.admin import DeploymentView
-from h2o_relay.errors import InvalidRequest, UpstreamUnavailable
+from h2o_relay.errors import InvalidRequest, NotFound, UpstreamUnavailable
 from h2o_relay.store import Conversation
 from h2o_relay.trimming import trimmed
 
 from . import options, thread
 from .context import Context
 from .conversation import content_of, for_model, images_of, text_of
+from .shelf import MISSING
 from .showing import places
 from .thread import Message
 from .turns import Turn
 
+KIND = "chat"
 NEW, NEW_TEMPORARY = "", "t-"
 """Instead of a conversation's id: one that is made with its first question."""
 BUSY = "An answer is still coming in this chat. Stop it, or wait for its end."
@@ -47,6 +49,8 @@ class Chats:
     async def open(self, id: str) -> Conversation:
         """A conversation as it is now, with what is running in it."""
         conversation = await self._shelf.get(self._owner, id)
+        if conversation.kind != KIND:
+            raise NotFound(MISSING)
         conversation.messages = thread.settled(conversation.messages, self._growing(id))
         return conversation
 

@@ -28,18 +28,21 @@ class Face:
 
     thread: list[Row]
     foot: str
-    """HTML. Its classes tell the style sheet what can be done: one element that changes costs a
-    page much less than five buttons that are shown and hidden."""
+    """HTML: the figures."""
+    marks: str
+    """HTML that is not seen. Its classes tell the style sheet what can be done: that costs a page
+    much less than five buttons that are shown and hidden. It is apart from the foot, since with
+    every change of it the style of the column is worked out anew."""
 
 
-EMPTY = Face([], "")
+EMPTY = Face([], "", "")
 
 
 def face(comparison: Comparison, column: Column, position: int) -> Face:
     """`position` is the column's place on the page, which gives it its letter."""
     last = comparison.last
     if last is None:
-        return Face([], _foot(["at-new", *_many(comparison)], []))
+        return Face([], "", _marks(_many(comparison)))
     mask = label(position) if comparison.hidden else ""
     thread: list[Row] = []
     for each in comparison.rounds[:-1]:
@@ -49,7 +52,7 @@ def face(comparison: Comparison, column: Column, position: int) -> Face:
     if answer is not None:
         again = "at-retry" in flags
         thread += [*rows(last.question), *_answer(answer, mask, again=again)]
-    return Face(thread, _foot(flags, _lines(comparison, last, column.slot, mask)))
+    return Face(thread, _foot(_lines(comparison, last, column.slot, mask)), _marks(flags))
 
 
 def _answer(answer: Message, mask: str, *, again: bool) -> list[Row]:
@@ -135,9 +138,12 @@ def _lines(comparison: Comparison, last: Round, slot: str, mask: str) -> list[st
     return lines
 
 
-def _foot(flags: list[str], lines: list[str]) -> str:
-    said = "".join(f"<div>{text(line, LIMIT)}</div>" for line in lines if line)
-    return f'<div class="at {" ".join(flags)}">{said}</div>'
+def _foot(lines: list[str]) -> str:
+    return "".join(f"<div>{text(line, LIMIT)}</div>" for line in lines if line)
+
+
+def _marks(flags: list[str]) -> str:
+    return f'<span class="{" ".join(flags)}"></span>'
 
 
 ASK = "Which answer is best?"
@@ -146,10 +152,15 @@ TOLD = "This is who answered."
 
 
 def notice(comparison: Comparison) -> str:
-    """The line above the box."""
+    """What is said above the box."""
     last = comparison.last
     if last is None or not last.question.get("blind"):
         return ""
     if last.can_vote:
         return ASK_TWO if len(last.eligible) == 2 else ASK
     return "" if last.hidden else TOLD
+
+
+def said(line: str) -> str:
+    """A notice as HTML."""
+    return f'<div class="at-said">{text(line, LIMIT)}</div>' if line else ""

@@ -3,8 +3,8 @@
 There are always `MOST` columns, of which those that are used are visible: components that come and
 go (`gr.render`) would lose what streams into them. Gradio rebuilds a component for every
 `gr.update` of it, `gr.skip` included, which for a Chatbot takes 4 ms. So what changes while answers
-stream is plain values, two for a column; what is not changed is equal to what was sent before, and
-then nothing of it is sent.
+stream is plain values, three for a column; of what is equal to what was sent before nothing is
+sent.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ class Columns:
     removes: list[gr.Button] = field(default_factory=list)
     threads: list[gr.Chatbot] = field(default_factory=list)
     feet: list[gr.Markdown] = field(default_factory=list)
+    marks: list[gr.Markdown] = field(default_factory=list)
     chooses: list[gr.Button] = field(default_factory=list)
     votes: list[gr.Button] = field(default_factory=list)
 
     @property
     def live(self) -> list[Any]:
         """What changes while answers stream."""
-        return [*self.threads, *self.feet]
+        return [*self.threads, *self.feet, *self.marks]
 
     @property
     def heads(self) -> list[Any]:
@@ -62,6 +63,7 @@ def lay_out(prefix: str, *, fixed: bool) -> Columns:
                 _head(made, prefix, at, fixed)
                 made.threads.append(_thread(prefix, at))
                 made.feet.append(_line(f"{prefix}-foot-{at}", "at-foot"))
+                made.marks.append(_line(f"{prefix}-marks-{at}", "at-marks"))
                 if not fixed:
                     _verdict(made, prefix, at)
             made.boxes.append(box)
@@ -123,7 +125,8 @@ def _thread(prefix: str, at: int) -> gr.Chatbot:
 def live(faces: Sequence[Face]) -> list[Any]:
     """The values of `Columns.live`."""
     every = [*faces, *[EMPTY] * (MOST - len(faces))]
-    return [*(face.thread for face in every), *(face.foot for face in every)]
+    parts = ("thread", "foot", "marks")
+    return [getattr(face, part) for part in parts for face in every]
 
 
 def heads(columns: Sequence[Column], choices: Sequence[Choice], *, hidden: bool) -> list[Any]:

@@ -12,10 +12,10 @@ import gradio as gr
 from h2o_relay.errors import RelayError
 
 from . import compare_export, exporting
+from .column_view import said
 from .compare_events import QUICK, Desk, Parts
 from .comparison import Comparison, Setup
 from .context import GetContext
-from .conversation import escaped
 from .leaderboard import standings
 from .leaderboard_view import table
 from .words import text
@@ -158,7 +158,7 @@ class CompareDesk(Desk):
         try:
             told = table(standings(await self._context().votes.all()))
         except RelayError as error:
-            told = f"⚠ {escaped(error.message)}"
+            told = said(f"⚠ {error.message}")
         return [gr.update(visible=True), told]
 
     async def close(self) -> Any:
@@ -173,7 +173,7 @@ class CompareDesk(Desk):
                     return [gr.skip(), gr.skip(), self.noticed(found, why)]
                 kept = await self._context().turns.shelf.get(owner, found.id)
             except RelayError as error:
-                return [gr.skip(), gr.skip(), f"⚠ {escaped(error.message)}"]
+                return [gr.skip(), gr.skip(), said(f"⚠ {error.message}")]
             # The number makes a second click a change, which the page's script waits for.
             name = text(exporting.file_name(kept, kind))
             mark = f'<span data-file="{name}" data-at="{time.time_ns()}"></span>'

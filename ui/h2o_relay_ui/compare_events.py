@@ -26,7 +26,6 @@ from .compare_watch import Watching
 from .comparison import FIELDS, Comparison, Setup
 from .comparisons import Comparisons
 from .context import GetContext
-from .conversation import escaped
 
 LIST_WAIT = 3.0  # seconds that a page waits for the first list of models
 AT_FIRST = 2  # columns
@@ -34,8 +33,9 @@ NOTHING = Setup()
 FAULT = "The page failed. Its log says why."
 PLAIN: dict[str, Any] = {
     "api_visibility": "private", "preprocess": False, "postprocess": False,
-    "show_progress": "hidden", "trigger_mode": "multiple",
+    "show_progress": "hidden", "show_progress_on": [], "trigger_mode": "multiple",
 }  # fmt: skip
+"""A progress that is not shown would be told to all outputs with every update of a stream."""
 QUICK: dict[str, Any] = {**PLAIN, "queue": False}
 WATCH: dict[str, Any] = {**PLAIN, "concurrency_limit": None}
 Work = Callable[[str, Comparison], Awaitable[str | Setup | None]]
@@ -153,11 +153,11 @@ class Desk:
         return heads(comparison.arranged, choices, hidden=comparison.hidden)
 
     def noticed(self, comparison: Comparison, problem: str) -> str:
-        if problem:
-            return f"⚠ {escaped(problem)}"
-        if not comparison.setup.columns:
-            return escaped(chats.problem(self._context()))
-        return column_view.notice(comparison)
+        """A line of HTML, or nothing."""
+        line = f"⚠ {problem}" if problem else column_view.notice(comparison)
+        if not problem and not comparison.setup.columns:
+            line = chats.problem(self._context())
+        return column_view.said(line)
 
     async def do(self, request: gr.Request, place: object, work: Work | None = None) -> list[Any]:
         """Do something to the comparison of a page, and draw it. What goes wrong is said there."""

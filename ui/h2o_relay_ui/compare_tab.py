@@ -112,7 +112,7 @@ def button(words: str, elem_id: str) -> gr.Button:
 def notice_line(prefix: str) -> gr.Markdown:
     return gr.Markdown(
         "", elem_id=f"{prefix}-notice", elem_classes="at-notice", container=False,
-        latex_delimiters=[],
+        latex_delimiters=[], sanitize_html=False,
     )  # fmt: skip
 
 

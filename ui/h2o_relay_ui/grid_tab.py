@@ -16,6 +16,7 @@ from typing import Any
 
 import gradio as gr
 
+from .column_view import said
 from .columns import headings, lay_out
 from .compare_events import Desk, Parts
 from .compare_tab import around, button, kept, notice_line, options, send_row, signal_of
@@ -85,5 +86,5 @@ class GridDesk(Desk):
         relay = self._context().relay
         every = list(dict.fromkeys(model.name for model in relay.models()))
         if not problem and len(every) > MOST and not comparison.id:
-            return MORE.format(MOST, len(every))
+            return said(MORE.format(MOST, len(every)))
         return super().noticed(comparison, problem)

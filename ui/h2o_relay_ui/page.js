@@ -64,6 +64,15 @@
     }));
   };
 
+  // The box can be written to once the page is drawn; no keyboard comes up on a phone.
+  let focused = false;
+  const focus = () => {
+    const box = find("#chat-box textarea:enabled");
+    if (focused || !box) return;
+    focused = true;
+    if (!narrow() && document.activeElement === document.body) box.focus();
+  };
+
   let started = false;
   const look = () => {
     if (!started && sidebar()) {
@@ -73,8 +82,11 @@
     if (find("#chat")?.classList.contains("with-options") !== options) drawOptions();
     setAddress();
     ["conversations", "compare"].forEach(save);
+    focus();
   };
-  new MutationObserver(look).observe(root, { childList: true, subtree: true });
+  new MutationObserver(look).observe(
+    root, { childList: true, subtree: true, attributes: true, attributeFilter: ["disabled"] },
+  );
 
   document.addEventListener("click", (event) => {
     const hit = (selector) => event.target.closest?.(selector);
