@@ -4,6 +4,7 @@
 #   make test    every test, the way CI runs it             TESTS="tests/core -k sse" runs some
 #   make fix     format, and mend what ruff can mend
 #   make bench   what the relay costs, beside a bare relay  ARGS="--quick"
+#   make screenshots   docs/images, of every tab            ARGS="compare" makes some
 #   make lock    pin the newest versions that resolve
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11 python,\
@@ -17,14 +18,20 @@ BUILD := hatchling editables
 ARGS ?=
 TESTS ?=
 
-.PHONY: run test check fix bench lock clean
+.PHONY: run test check fix bench screenshots lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
 	@exec $(BIN)/h2o run $(ARGS)
 
-test: check
+# What needs no relay, no browser and no clock of its own runs side by side; the rest one by one.
+test: check $(VENV)/browser
+ifeq ($(TESTS),)
+	$(BIN)/python -m pytest -n 3 --dist loadscope tests/core plugins
+	$(BIN)/python -m pytest tests --ignore=tests/core
+else
 	$(BIN)/python -m pytest $(TESTS)
+endif
 
 check: $(VENV)/testing
 	$(BIN)/ruff check
@@ -37,6 +44,9 @@ fix: $(VENV)/testing
 
 bench: $(VENV)/testing
 	$(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: $(VENV)/testing $(VENV)/browser
+	$(BIN)/python -m docs.screenshots $(ARGS)
 
 $(VENV)/created:
 	@test -n "$(PYTHON)" || { echo "h2o relay needs Python 3.11 or newer: install it, or say PYTHON=/path/to/python3"; exit 1; }
@@ -54,6 +64,11 @@ $(VENV)/installed: $(VENV)/created $(PROJECTS) constraints.txt
 
 $(VENV)/testing: $(VENV)/installed
 	@$(PIP) install -c constraints.txt --group test
+	@touch $@
+
+# Chromium, for the tests that look at the chat page. Without one they are skipped, with the reason.
+$(VENV)/browser: $(VENV)/created tests/browser/install_chromium.sh
+	@sh tests/browser/install_chromium.sh
 	@touch $@
 
 lock: $(VENV)/created

@@ -14,7 +14,7 @@ from .cutting import Cutting
 from .errors import InvalidRequest, PluginError, RelayError
 from .faults import checked_call, fault
 from .guard import Guard, expected_choices
-from .meter import Meter, counted
+from .meter import Meter, counted, says
 from .preparing import prepare
 from .trimming import FIELD
 from .types import ALL, Deployment, Kind, Request
@@ -41,6 +41,7 @@ class Answer:
 
     __slots__ = (
         "_asked",
+        "_asked_at",
         "_error",
         "_first",
         "_gate",
@@ -67,6 +68,7 @@ class Answer:
         self._error: RelayError | None = None
         self._gate: asyncio.Semaphore | None = None
         self._pieces = 0
+        self._asked_at = 0.0  # until the first token is there
         self._last: Chunk | None = None
         self.deployment: Deployment | None = None
         self.dropped: tuple[str, ...] = ()
@@ -103,8 +105,8 @@ class Answer:
                 usage = _asks_usage(params)
                 count = expected_choices(kind, told)
                 self._generator = cutting.stream(self._generator, count, usage)
+            self._asked_at = started
             self._first = await self._next()
-            meter.first(started, monotonic())
             self.dropped = (*unread, *request.unread) if request.unread else unread
             self.notes = request.notes
         except BaseException as error:
@@ -156,12 +158,20 @@ class Answer:
         if wrong is None:
             self._pieces += 1
             self._last = chunk
+            if self._asked_at and says(chunk.raw):
+                self._told_first()
             return chunk
         good = guard.good_part(chunk)
         if good is None:
             raise wrong
         self._error = wrong
         return good
+
+    def _told_first(self) -> None:
+        """The first token is here."""
+        assert self._leased is not None
+        self._leased.meter.first(self._asked_at, monotonic())
+        self._asked_at = 0.0
 
     def _fault(self, error: Exception) -> PluginError:
         assert self._leased is not None

@@ -5,6 +5,7 @@ Numbers only, no clock of its own: whoever counts hands in the time of `time.mon
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ INTERVAL = 5.0  # seconds
 INTERVALS = 120  # ten minutes
 WEIGHT = 0.2  # of the latest answer in the moving average
 USAGE = b'"completion_tokens":'
+EMPTY = re.compile(rb'"content": ?(?:""|null)')
 
 
 @dataclass(slots=True)
@@ -80,6 +82,15 @@ class Meter:
         """The last `INTERVALS` intervals, the oldest first; the last one is not over yet."""
         at = int((time.monotonic() if now is None else now) / INTERVAL)
         return [self._ring.get(k, Interval()) for k in range(at - INTERVALS + 1, at + 1)]
+
+
+def says(raw: bytes) -> bool:
+    """Whether a piece of an answer brings something: many servers begin with an event that names
+    the role alone.
+    """
+    if b'"role"' not in raw or raw.count(b"\n\n") > 1:
+        return True
+    return b'"content"' in raw and EMPTY.search(raw) is None
 
 
 def counted(raw: bytes) -> int | None:

@@ -34,7 +34,9 @@ from . import said
 FOLDER = Path(__file__).parents[1] / "images"
 LARGEST = 250_000  # bytes of a picture
 QUALITIES = (90, 80, 70, 60)  # of WebP; the first that is small enough is taken
-TRAFFIC = 300.0  # seconds of it before the charts are drawn
+TRAFFIC = 240.0  # seconds of it before the charts are drawn
+NO_PATHS = {"SSL_CERT_FILE": "", "REQUESTS_CA_BUNDLE": ""}
+"""The System tab would show those of the machine on which the pictures are made."""
 TABS = ("chat", "compare", "models", "system")
 SCREENS: dict[str, dict[str, Any]] = {
     "wide": {"viewport": WIDE, "device_scale_factor": 1.5},
@@ -147,7 +149,7 @@ def save(picture: bytes, name: str) -> Path:
 async def studio() -> AsyncIterator[Studio]:
     servers = [Server(name, speak) for name in said.PACES]
     with tempfile.TemporaryDirectory() as folder:
-        env = {"H2O_SAVE_DIR": "", "XDG_DATA_HOME": folder}  # no path in the pictures
+        env = {"H2O_SAVE_DIR": "", "XDG_DATA_HOME": folder, **NO_PATHS}
         async with contextlib.AsyncExitStack() as stack:
             browser = await stack.enter_async_context(chromium.launched())
             await stack.enter_async_context(opened(*servers))

@@ -10,7 +10,7 @@ import pytest
 from h2o_relay.errors import RelayError
 from h2o_relay.kernel import Kernel
 from h2o_relay.logtail import LogTail
-from h2o_relay.meter import INTERVAL, INTERVALS, Meter, counted
+from h2o_relay.meter import INTERVAL, INTERVALS, Meter, counted, says
 from h2o_relay.plugins import Plugins
 from h2o_relay.spec import ServerSpec
 from h2o_relay.testing import echo
@@ -32,6 +32,24 @@ from h2o_relay.types import Tuning
 )
 def test_tokens_are_read_without_decoding(raw: bytes, tokens: int | None) -> None:
     assert counted(raw) == tokens
+
+
+@pytest.mark.parametrize(
+    ("delta", "tells"),
+    [
+        (b'{"role":"assistant"}', False),
+        (b'{"role":"assistant","content":""}', False),
+        (b'{"role": "assistant", "content": null}', False),
+        (b'{"role":"assistant","content":"Hi"}', True),
+        (b'{"content":""}', True),
+        (b'{"content":"Hi"}', True),
+        (b'{"tool_calls":[{"index":0}]}', True),
+    ],
+)
+def test_a_role_alone_is_no_token(delta: bytes, tells: bool) -> None:
+    event = b'data: {"choices":[{"index":0,"delta":' + delta + b"}]}\n\n"
+    assert says(event) is tells
+    assert says(event + b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n')
 
 
 def test_history_keeps_ten_minutes_and_forgets_what_is_older() -> None:

@@ -226,3 +226,13 @@ async def test_it_finds_a_relay_that_was_away() -> None:
             async with running(app, settings, sock):
                 await until(lambda: names(there) == ["m"])
         await until(lambda: there.status()[0].state == "offline")
+
+
+async def test_a_look_starts_no_engine_but_asks_servers() -> None:
+    async with Kernel(quick(), [], Plugins.discover("vllm,llama_cpp")) as kernel:
+        admin = Administration(kernel)
+        engine = await admin.identify({"inference_server": "llama_cpp:/nowhere/model.gguf"})
+        assert (engine.plugin, engine.problem, engine.models) == ("llama_cpp", "", ())
+        server = await admin.identify({"inference_server": "vllm_chat:127.0.0.1:9"})
+        assert server.plugin == "vllm"
+        assert "could not be reached" in server.problem

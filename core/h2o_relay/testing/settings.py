@@ -11,7 +11,7 @@ from ..settings import Settings
 def quick(**changes: Any) -> Settings:
     """Timeouts that a test can wait for, the proportions kept; `changes` are set on top."""
     short = Settings(
-        connect_timeout=1.0,
+        connect_timeout=2.0,
         first_byte_timeout=2.0,
         idle_timeout=2.0,
         request_timeout=2.0,
