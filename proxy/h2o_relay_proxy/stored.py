@@ -60,6 +60,7 @@ async def _own(settings: Settings, opening: asyncio.Future[Keeper | None]) -> No
     try:
         store = await asyncio.to_thread(import_module, STORE)
         async with store.Store(store_url(settings)) as opened:
+            log.info("%s", store.describe(store_url(settings)))
             opening.set_result(store.AddedModels(opened))
             await asyncio.Event().wait()
     except ImportError as error:

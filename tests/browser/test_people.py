@@ -7,9 +7,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
@@ -54,6 +58,20 @@ class House:
         async with asyncio.timeout(FREED_WITHIN):
             await gone(self.port)
         await self.start()
+
+    @property
+    def api(self) -> str:
+        assert self._relay is not None
+        return self._relay.api
+
+    def page_process(self) -> int:
+        """The process that serves the page, a child of the relay's."""
+        assert self._relay is not None
+        children = Path(f"/proc/{self._relay.process.pid}/task/{self._relay.process.pid}/children")
+        for pid in children.read_text().split():
+            if b"h2o_relay_ui" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return int(pid)
+        raise AssertionError("the page has no process")
 
     async def close(self) -> None:
         await self._stack.aclose()
@@ -180,3 +198,22 @@ async def test_a_chat_goes_on_after_the_relay_was_killed(visitor: Visitor, house
     roles = [message["role"] for message in house.models[3].asked[-1]]
     assert roles == ["user", "assistant", "user"]
     visitor.faults.clear()  # the page noticed that its server was away
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are found in /proc")
+async def test_a_page_that_dies_comes_back_and_the_api_never_notices(house: House) -> None:
+    before, waits = house.page_process(), []
+    async with httpx.AsyncClient(timeout=5) as http:
+        os.kill(before, signal.SIGKILL)
+        async with asyncio.timeout(90):
+            while True:
+                start = time.monotonic()
+                assert (await http.get(f"{house.api}/health")).status_code == 200
+                waits.append(time.monotonic() - start)
+                with contextlib.suppress(httpx.TransportError):
+                    if (await http.get(house.url)).status_code == 200:
+                        break
+                await asyncio.sleep(0.1)
+    assert house.page_process() != before
+    assert len(waits) > 3
+    assert max(waits) < 2, "the API waited for the page"
