@@ -138,7 +138,7 @@ async def test_scripted_upstream_fixture(scripted_upstream: ScriptedUpstream) ->
 
 
 def test_relay_settings_fixture(relay_settings: Settings) -> None:
-    assert (relay_settings.connect_timeout, relay_settings.first_byte_timeout) == (1, 2)
+    assert (relay_settings.connect_timeout, relay_settings.first_byte_timeout) == (2, 2)
     assert (relay_settings.idle_timeout, relay_settings.answer_timeout) == (2, 8)
 
 
