@@ -109,6 +109,7 @@ def _flags(comparison: Comparison, last: Round, slot: str) -> list[str]:
     good = slot in last.eligible
     blind = bool(last.question.get("blind"))
     told = {
+        "at-begun": True,
         "at-running": running,
         "at-hidden": hidden,
         "at-blind": blind,

@@ -13,7 +13,8 @@ from h2o_relay.errors import RelayError
 
 from . import compare_export, exporting
 from .column_view import said
-from .compare_events import QUICK, Desk, Parts
+from .compare_events import QUICK, Desk
+from .compare_parts import Parts
 from .comparison import Comparison, Setup
 from .context import GetContext
 from .leaderboard import standings
@@ -171,7 +172,7 @@ class CompareDesk(Desk):
                 if not found.id or found.hidden:
                     why = AFTER_VOTE if found.id else NOTHING_YET
                     return [gr.skip(), gr.skip(), self.noticed(found, why)]
-                kept = await self._context().turns.shelf.get(owner, found.id)
+                kept = await self.comparisons().whole(owner, found.id)
             except RelayError as error:
                 return [gr.skip(), gr.skip(), said(f"⚠ {error.message}")]
             # The number makes a second click a change, which the page's script waits for.

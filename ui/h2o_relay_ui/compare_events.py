@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -21,7 +21,8 @@ from h2o_relay.errors import NotFound, RelayError
 
 from . import chat_view, chats, column_view
 from .column_view import faces
-from .columns import Columns, heads, live
+from .columns import heads, live
+from .compare_parts import Parts
 from .compare_watch import Watching
 from .comparison import FIELDS, Comparison, Setup
 from .comparisons import Comparisons
@@ -41,28 +42,6 @@ WATCH: dict[str, Any] = {**PLAIN, "concurrency_limit": None}
 Work = Callable[[str, Comparison], Awaitable[str | Setup | None]]
 """Does something for an owner to a comparison. It gives its id, or a new setup, or nothing."""
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Parts:
-    """The components. Those that the grid has not are None."""
-
-    place: gr.BrowserState
-    columns: Columns
-    notice: gr.Markdown
-    box: gr.Textbox
-    fields: list[gr.Textbox]
-    stop: gr.Button
-    fresh: gr.Button
-    signal: gr.Textbox
-    """Its change begins to follow the answers. Gradio's stream of events is only opened where
-    something runs: several that begin and end at once get into each other's way."""
-    shared: gr.Checkbox | None = None
-    blind: gr.Checkbox | None = None
-
-    @property
-    def switches(self) -> list[Any]:
-        return [each for each in (self.shared, self.blind) if each is not None]
 
 
 class Desk:
@@ -85,9 +64,8 @@ class Desk:
         page.load(self.load, place, self.screen, **QUICK)
         if tab is not None:  # what was not shown was not followed
             tab.select(self.load, place, self.screen, **QUICK)
-        parts.box.submit(
-            self.send, [*place, parts.box, *parts.fields], [parts.box, *self.screen], **QUICK
-        )
+        seen = [*parts.fields, *parts.switches, *columns.models]
+        parts.box.submit(self.send, [*place, parts.box, *seen], [parts.box, *self.screen], **QUICK)
         gr.on([each.click for each in columns.retries], self.retry, place, self.screen, **QUICK)
         gr.on(
             [each.option_select for each in columns.threads], self.retry_in_thread, place,
@@ -101,6 +79,9 @@ class Desk:
         page.unload(self.leave)
 
     # What there is.
+
+    def owner(self, request: gr.Request) -> str:
+        return self._context().user(request).owner
 
     def comparisons(self) -> Comparisons:
         context = self._context()
@@ -161,7 +142,7 @@ class Desk:
 
     async def do(self, request: gr.Request, place: object, work: Work | None = None) -> list[Any]:
         """Do something to the comparison of a page, and draw it. What goes wrong is said there."""
-        owner, problem = self._context().user(request).owner, ""
+        owner, problem = self.owner(request), ""
         found: Comparison | None = None
         try:
             found = await self.now(owner, place)
@@ -198,7 +179,7 @@ class Desk:
 
     async def open(self, request: gr.Request, place: Any, id: str | None) -> list[Any]:
         """Another one. Where it is not there, that is said, and the page stays as it is."""
-        owner = self._context().user(request).owner
+        owner = self.owner(request)
 
         async def work(_: str, found: Comparison) -> str | None:
             return (await self.comparisons().get(owner, id)).id if id else None
@@ -216,20 +197,34 @@ class Desk:
     # Asking and stopping.
 
     async def send(
-        self, request: gr.Request, place: Any, text: str | None, *values: str | None
+        self, request: gr.Request, place: Any, text: str | None, *values: Any
     ) -> list[Any]:
-        texts = {f.name: v for f, v in zip(FIELDS, values, strict=True) if v and v.strip()}
+        """`values`: those of fields, switches and models, as the page has them."""
         sent = False
 
         async def work(owner: str, found: Comparison) -> str:
             nonlocal sent
-            setup = replace(found.setup, texts=texts)
+            setup = self._as_seen(found, values)
             id = await self.comparisons().ask(owner, found.id, setup, text or "")
             sent = True
             return id
 
         shown = await self.do(request, place, work if text and text.strip() else None)
         return ["" if sent else text, *shown]
+
+    def _as_seen(self, found: Comparison, values: Sequence[Any]) -> Setup:
+        """How the page says that it asks: whoever is quick sends before a change has arrived."""
+        fields, switches = len(FIELDS), len(self.parts.switches)
+        texts = {f.name: v for f, v in zip(FIELDS, values, strict=False) if v and v.strip()}
+        setup = replace(found.setup, texts=texts)
+        if switches:
+            shared, blind = (on is True for on in values[fields : fields + switches])
+            setup = replace(setup, shared=shared, blind=blind)
+        columns, models = found.arranged, list(filter(None, values[fields + switches :]))
+        if len(models) == len(columns) and not found.hidden:
+            for column, model in zip(columns, models, strict=True):
+                setup = setup.swapped(column.slot, str(model))
+        return setup
 
     async def retry(self, request: gr.Request, event: gr.EventData, place: Any) -> list[Any]:
         return await self._again(request, place, self._at(event, self.parts.columns.retries))
@@ -273,7 +268,7 @@ class Desk:
         Which comparison that is the page's last event has said here: what it told the page may not
         be there yet when this one is called.
         """
-        owner, session = self._context().user(request).owner, request.session_hash or ""
+        owner, session = self.owner(request), request.session_hash or ""
         try:
             watching = self._watching.watch(self.comparisons(), owner, session)
             async with aclosing(watching) as following:
@@ -289,5 +284,5 @@ class Desk:
         return self.drawn_around(found)
 
     async def _found(self, request: gr.Request, place: Any) -> tuple[str, Comparison]:
-        owner = self._context().user(request).owner
+        owner = self.owner(request)
         return owner, await self.now(owner, place)

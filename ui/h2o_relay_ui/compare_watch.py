@@ -20,6 +20,7 @@ from .comparisons import Comparisons
 from .turns import Turn, paced
 
 PACE = 0.06  # seconds between two looks
+EACH = 0.015  # seconds for each column that grows: a browser draws its whole answer anew
 STALE = 1.0  # seconds without a look after which a page is not followed any more
 
 
@@ -116,7 +117,7 @@ async def growing(
     seen = dict.fromkeys(turns, -1)
     shown: list[Face] = []
     while True:
-        running = any(turn.running for turn in turns.values())
+        running = sum(turn.running for turn in turns.values())
         grown = {slot for slot, turn in turns.items() if turn.version != seen[slot]}
         for slot in grown:
             seen[slot] = turns[slot].version
@@ -134,7 +135,7 @@ async def growing(
             yield shown
         if not running or other():
             return
-        await asyncio.sleep(max(PACE, paced(count())))
+        await asyncio.sleep(max(PACE, EACH * running, paced(count())))
 
 
 def _is(known: dict[str, object] | None, answer: dict[str, object]) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from h2o_relay.errors import InvalidRequest, NotFound
-from h2o_relay.store import Vote
+from h2o_relay.store import Conversation, Summary, Vote
 
 from . import blind, options
 from .comparison import Column, Comparison, Setup
@@ -48,14 +48,23 @@ class Comparisons:
         return self._context.turns.running(owner, id) if id else {}
 
     async def get(self, owner: str, id: str) -> Comparison:
+        found = await self.whole(owner, id)
+        return Comparison(Setup.of(found.settings), id, found.title, rounds_of(found.messages))
+
+    async def whole(self, owner: str, id: str) -> Conversation:
+        """As it is stored, with the answers as far as they have come."""
         before = self.turns(owner, id)  # one may end, and be gone, while the store is read
         found = await self._shelf.get(owner, id)
         if found.kind != self._kind:
             raise NotFound(MISSING)
         turns = [*before.values(), *self.turns(owner, id).values()]
         growing = {turn.message["id"]: turn.message for turn in turns}
-        rounds = rounds_of(settled(found.messages, growing))
-        return Comparison(Setup.of(found.settings), id, found.title, rounds)
+        found.messages = settled(found.messages, growing)
+        return found
+
+    async def summaries(self, owner: str, limit: int) -> list[Summary]:
+        """The newest first."""
+        return await self._context.conversations.list(owner, kind=self._kind, limit=limit)
 
     async def keep(self, owner: str, id: str, setup: Setup) -> None:
         """Save how a comparison asks; answers of columns that are gone are stopped."""
@@ -64,6 +73,13 @@ class Comparisons:
             if slot not in slots:
                 turn.stop()
         await self._shelf.save(owner, id, settings=setup.as_json())
+        self._changed(owner, id)
+
+    async def delete(self, owner: str, id: str) -> None:
+        """With its answers that still run."""
+        await self.get(owner, id)
+        await self._context.turns.stop(owner, id)
+        await self._shelf.delete(owner, id)
         self._changed(owner, id)
 
     async def ask(self, owner: str, id: str, setup: Setup, text: str) -> str:

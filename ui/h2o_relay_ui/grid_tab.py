@@ -16,10 +16,21 @@ from typing import Any
 
 import gradio as gr
 
+from . import compare_kept
 from .column_view import said
 from .columns import headings, lay_out
-from .compare_events import Desk, Parts
-from .compare_tab import around, button, kept, notice_line, options, send_row, signal_of
+from .compare_events import Desk
+from .compare_kept import Kept
+from .compare_parts import (
+    Parts,
+    around,
+    button,
+    notice_line,
+    options,
+    remembered,
+    send_row,
+    signal_of,
+)
 from .comparison import MOST, Comparison, Setup
 from .context import GetContext
 
@@ -49,15 +60,18 @@ def build_grid(context: GetContext) -> Desk:
     with gr.Column(elem_id="grid", elem_classes="at-desk"):
         with gr.Row(elem_id="grid-tools", elem_classes="at-tools"):
             fresh = button("New", "grid-fresh")
+            earlier, delete = compare_kept.chooser("grid"), compare_kept.deleter("grid")
+        kept = compare_kept.parts("grid", earlier, delete)
         shape = gr.Markdown("", elem_id="grid-shape", container=False, sanitize_html=False)
         columns = lay_out("grid", fixed=True)
         notice = notice_line("grid")
         box, stop = send_row("grid", "Message to all models")
         fields = options("grid")
-        place = kept(REMEMBERED)
+        place = remembered(REMEMBERED)
     parts = Parts(place, columns, notice, box, fields, stop, fresh, signal_of("grid"))
     desk = GridDesk(context, parts, shape)
     desk.wire(*around())
+    Kept(desk, kept).wire()
     return desk
 
 
