@@ -23,8 +23,10 @@ async def choose(page: Page, dropdown: str, label: str) -> None:
 
 
 def option(page: Page, label: str) -> Locator:
-    """An option of the list that is open; what is wrong with it may stand behind its label."""
-    return page.get_by_role("option", name=re.compile(rf"^{re.escape(label)}( \(|$)"))
+    """An option of the list that is open; what is wrong with it may stand behind its label. The
+    list of a field before it may still be closing.
+    """
+    return page.get_by_role("option", name=re.compile(rf"^{re.escape(label)}( \(|$)")).last
 
 
 @contextlib.asynccontextmanager
