@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -207,6 +208,22 @@ async def test_columns_are_added_swapped_and_removed_in_mid_thread() -> None:
         assert page.visible == 1
 
 
+async def test_a_column_is_offered_the_models_of_now() -> None:
+    async with bench("a", "b", "c") as one:
+        page = opened()
+        await page.load()
+        one.relay.put(*one.relay.views[1:])
+        one.relay.set("c", state="offline")
+        models = page.desk.parts.columns.models
+        pressed: Any = SimpleNamespace(target=models[0])
+        first, *others = await page.desk.look(pressed, "a", "b", *[None] * 14)
+        assert first["choices"] == [
+            ("b", "b"), ("c (offline)", "c"), ("a (not there any more)", "a")
+        ]  # fmt: skip
+        assert "value" not in first
+        assert not any("choices" in other for other in others)
+
+
 async def test_there_is_room_for_sixteen_columns() -> None:
     async with bench("a", "b"):
         page = opened()
@@ -246,7 +263,7 @@ async def test_one_and_all_are_stopped() -> None:
         await page.send("go on")
         await until(lambda: all(t.version for t in turns(one, page)), within=WITHIN)
         stops = page.desk.parts.columns.stops
-        pressed: Any = type("Event", (), {"target": stops[1]})()
+        pressed: Any = SimpleNamespace(target=stops[1])
         await page.desk.stop(page.request, pressed, page.place)
         await until(lambda: one.relay.asked[1].closed, within=WITHIN)
         assert not one.relay.asked[0].closed

@@ -9,7 +9,7 @@ sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -71,23 +71,16 @@ def lay_out(prefix: str, *, fixed: bool) -> Columns:
 
 
 def _head(made: Columns, prefix: str, at: int, fixed: bool) -> None:
+    name = "" if fixed else f"**{label(at)}**"
     with gr.Row(elem_classes="at-head"):
-        made.names.append(
-            _line(f"{prefix}-name-{at}", "at-name", "" if fixed else f"**{label(at)}**")
-        )
+        made.names.append(_line(f"{prefix}-name-{at}", "at-name", name))
         if not fixed:
-            made.models.append(
-                gr.Dropdown(
-                    [],
-                    label=f"Model of column {at + 1}",
-                    show_label=False,
-                    container=False,
-                    interactive=True,
-                    elem_id=f"{prefix}-model-{at}",
-                    elem_classes="at-model",
-                    min_width=0,
-                )
-            )
+            model = gr.Dropdown(
+                [], label=f"Model of column {at + 1}", show_label=False, container=False,
+                interactive=True, elem_id=f"{prefix}-model-{at}", elem_classes="at-model",
+                min_width=0,
+            )  # fmt: skip
+            made.models.append(model)
         made.stops.append(_button("Stop", f"{prefix}-stop-{at}", "at-stop"))
         made.retries.append(_button("Retry", f"{prefix}-retry-{at}", "at-again"))
         if not fixed:
@@ -129,17 +122,20 @@ def live(faces: Sequence[Face]) -> list[Any]:
     return [getattr(face, part) for part in parts for face in every]
 
 
-def heads(columns: Sequence[Column], choices: Sequence[Choice], *, hidden: bool) -> list[Any]:
-    """The updates of `Columns.heads` in Compare. What is `hidden` is not even in the page."""
+def heads(
+    columns: Sequence[Column], choices: Callable[[str], list[Choice]], *, hidden: bool
+) -> list[Any]:
+    """The updates of `Columns.heads` in Compare. What is `hidden` is not even in the page.
+
+    `choices`: what a column with this model may have.
+    """
     updates = [gr.update(visible=at < len(columns)) for at in range(MOST)]
     for at in range(MOST):
         if at >= len(columns) or hidden:
             updates.append(gr.update(choices=[], value=None))
-            continue
-        model = columns[at].model
-        known = any(name == model for _, name in choices)
-        there = choices if known or not model else [*choices, (model, model)]
-        updates.append(gr.update(choices=list(there), value=model or None))
+        else:
+            model = columns[at].model
+            updates.append(gr.update(choices=choices(model), value=model or None))
     return updates
 
 

@@ -56,7 +56,13 @@ class CompareDesk(Desk):
         gr.on([each.click for each in columns.removes], self.remove, place, screen, **QUICK)
         gr.on([each.input for each in columns.models], self.swap, [*place, *columns.models],
               screen, **QUICK)  # fmt: skip
-        gr.on([each.focus for each in columns.models], self.settle, place, self.around, **QUICK)
+        gr.on(
+            [each.focus for each in columns.models],
+            self.look,
+            columns.models,
+            columns.models,
+            **QUICK,
+        )
         switches = parts.switches
         gr.on([each.input for each in switches], self.switch, [*place, *switches], screen, **QUICK)
         gr.on([each.click for each in columns.votes], self.vote, place, screen, **QUICK)
@@ -75,6 +81,17 @@ class CompareDesk(Desk):
         event.then(self.open, [self.parts.place, id], self.screen, **QUICK)
 
     # Columns.
+
+    async def look(self, event: gr.EventData, *chosen: Any) -> list[Any]:
+        """The models that there are now, for the column that is opened; its value is left alone:
+        it may be another by the time that this arrives.
+        """
+        at = self._at(event, self.parts.columns.models)
+        model = chosen[at] if at < len(chosen) else None
+        told: list[Any] = [gr.skip() for _ in chosen]
+        if isinstance(model, str):
+            told[at] = gr.update(choices=self.choices(model))
+        return told
 
     async def add(self, request: gr.Request, place: Any) -> list[Any]:
         async def work(_: str, found: Comparison) -> Setup | None:

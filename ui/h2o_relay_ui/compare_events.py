@@ -130,8 +130,11 @@ class Desk:
         return [self.noticed(comparison, problem), *self.headed(comparison)]
 
     def headed(self, comparison: Comparison) -> list[Any]:
-        choices = chat_view.choices(self._context().relay.deployments(), None)
-        return heads(comparison.arranged, choices, hidden=comparison.hidden)
+        return heads(comparison.arranged, self.choices, hidden=comparison.hidden)
+
+    def choices(self, model: str) -> list[chat_view.Choice]:
+        """What a column may have, `model` among it."""
+        return chat_view.choices(self._context().relay.deployments(), model)
 
     def noticed(self, comparison: Comparison, problem: str) -> str:
         """A line of HTML, or nothing."""
