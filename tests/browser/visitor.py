@@ -14,7 +14,11 @@ WIDE = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 INLINE = ("data", "blob", "about")
 POLICY = "violates the following Content Security Policy directive"
-LEAVING = ("AbortError: signal is aborted", "Unexpected error Connection errored out.")
+LEAVING = (
+    "AbortError: signal is aborted",
+    "Unexpected error Connection errored out.",
+    "Unexpected client exception",
+)
 """What Gradio's script says of its own requests when a page is left in the middle of them."""
 KNOWN = (*LEAVING, POLICY)
 """Errors on the console that are none, and those that `refused` has."""

@@ -157,7 +157,7 @@ class Page:
             self.take(self.desk.parts.columns.live, updates)
             count += 1
         updates = await self.desk.settle(self.request, self.place)
-        self.take(self.desk.around, updates)
+        self.take([*self.desk.around, *self.desk.parts.columns.live], updates)
         return count
 
     def thread(self, at: int) -> str:

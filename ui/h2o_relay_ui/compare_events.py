@@ -75,7 +75,7 @@ class Desk:
         parts.stop.click(self.stop_all, place, None, **QUICK)
         parts.fresh.click(self.fresh, place, self.screen, **QUICK)
         watch = parts.signal.change(self.watch, None, columns.live, **WATCH)
-        watch.then(self.settle, place, self.around, **QUICK)
+        watch.then(self.settle, place, [*self.around, *columns.live], **QUICK)
         page.unload(self.leave)
 
     # What there is.
@@ -282,9 +282,11 @@ class Desk:
             yield [gr.skip() for _ in self.parts.columns.live]
 
     async def settle(self, request: gr.Request, place: Any) -> list[Any]:
-        """What the end of the last answer changes around the columns."""
+        """What the end of the last answer changes around the columns; and the columns once more,
+        since another event's answer may have come after a later state that had streamed.
+        """
         _, found = await self._found(request, place)
-        return self.drawn_around(found)
+        return [*self.drawn_around(found), *live(faces(found))]
 
     async def _found(self, request: gr.Request, place: Any) -> tuple[str, Comparison]:
         owner = self.owner(request)
