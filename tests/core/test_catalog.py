@@ -75,7 +75,7 @@ class TestProbe:
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
             await probe.close()
-            await until(lambda: upstream.open == 0, within=0.5)
+            await until(lambda: upstream.open == 0, within=2)
 
 
 def knowing(rank: int, path: str = "/who") -> Any:
@@ -132,5 +132,5 @@ class TestIdentifying:
             ScriptedUpstream(json({})) as good,
             Kernel(quick(), [slow.url, good.url], plugins) as kernel,
         ):
-            await until(lambda: kernel.status()[1].state == "ready", within=0.5)
+            await until(lambda: kernel.status()[1].state == "ready", within=2)
             assert kernel.status()[0].state == "opening"

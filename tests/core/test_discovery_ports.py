@@ -126,14 +126,14 @@ class TestDiscover:
         ):
             start = asyncio.get_running_loop().time()
             found = await discover(installed, quick(discover_ports=ports(slow, good)))
-            assert asyncio.get_running_loop().time() - start < 1
+            assert asyncio.get_running_loop().time() - start < 3
             assert [one.url for one in found] == [good.url]
 
     async def test_nobody_there_is_known_at_once_and_loads_no_plugin(self) -> None:
         start = asyncio.get_running_loop().time()
         nothing: Any = None
         assert await discover(nothing, quick(discover_ports=str(await free_port()))) == []
-        assert asyncio.get_running_loop().time() - start < 0.5
+        assert asyncio.get_running_loop().time() - start < 2
 
 
 class TestPorts:

@@ -140,18 +140,18 @@ async def test_hang_is_ended_by_the_client_and_noted() -> None:
         assert (upstream.open, upstream.answering, upstream.gone) == (1, 1, [])
         before = asyncio.get_running_loop().time()
         client.writer.close()
-        assert await until(lambda: upstream.gone, within=0.5) < 0.5
+        await until(lambda: upstream.gone, within=2)
         assert upstream.gone == upstream.requests
         assert upstream.gone[0].left_at is not None
         assert upstream.gone[0].left_at >= before
-        await until(lambda: not upstream.open and not upstream.answering, within=0.5)
+        await until(lambda: not upstream.open and not upstream.answering, within=2)
 
 
 async def test_a_client_that_leaves_between_answers_is_not_gone() -> None:
     async with talk(json({})) as (upstream, client):
         await client.reader.readuntil(b"{}")
         client.writer.close()
-        await until(lambda: not upstream.open, within=0.5)
+        await until(lambda: not upstream.open, within=2)
     assert upstream.gone == []
 
 

@@ -21,7 +21,7 @@ from .standins import Street, free_port, module
 pytestmark = pytest.mark.e2e
 STARTS_WITHIN = 5.0  # seconds
 COMES_ALIVE_WITHIN = 30.0
-QUICK = 1.0
+QUICK = 3.0
 MESSAGES = [{"role": "user", "content": "Say it."}]
 ALIVE = ("llama", "openai", "azure", "ollama", "sagemaker")
 DEAD = ("tgi", "replicate", "gradio")

@@ -33,7 +33,7 @@ async def running(shared: Relay, nothing_left: None) -> AsyncIterator[Relay]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def guarded() -> AsyncIterator[Relay]:
     """One relay with a key for a whole module, for requests that must not reach its upstream."""
-    async with relay(api_key=KEY, read_timeout=0.3) as running:
+    async with relay(api_key=KEY, read_timeout=0.5) as running:
         yield running
 
 
@@ -43,7 +43,7 @@ async def nothing_left() -> AsyncIterator[None]:
     tasks, files = asyncio.all_tasks(), descriptors()
     yield
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + 0.5
+    deadline = loop.time() + 2
     while (left := asyncio.all_tasks() - tasks - {asyncio.current_task()}) or descriptors() > files:
         if loop.time() > deadline:
             extra = descriptors() - files

@@ -93,7 +93,7 @@ class Relay:
         await self.calm()
         for connection in list(self.upstream.connections):
             connection.abandon()
-        await until(lambda: not self.upstream.open, within=0.5)
+        await until(lambda: not self.upstream.open, within=2)
 
     async def calm(self, within: float = 0.5) -> float:
         """Wait until the upstream answers nobody; how long that took, in seconds."""

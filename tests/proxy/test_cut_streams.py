@@ -140,7 +140,7 @@ async def test_silence() -> None:
         over = asyncio.get_running_loop().time()
         await running.calm(0.1)
     assert_cut(reply, GOOD, "idle_timeout")
-    assert 0.2 < over - reply.pieces[2][0] < 0.6
+    assert 0.2 < over - reply.pieces[2][0] < 3
 
 
 async def test_drips_below_the_idle_limit_have_all_the_time_they_want() -> None:
@@ -188,7 +188,7 @@ async def test_done_and_then_silence_releases_the_client_at_once(running: Relay)
     loop = asyncio.get_running_loop()
     started = loop.time()
     assert_intact(await running.ask(post(chat())), said(3))
-    assert loop.time() - started < 0.3
+    assert loop.time() - started < 1
     await running.calm(1.5)
 
 

@@ -407,7 +407,7 @@ class TestLeaving:
             await until(lambda: running.upstream.answering, within=1)
             await asyncio.sleep(0.02)
             client.reset()
-            await until(lambda: running.upstream.gone, within=0.5)
+            await until(lambda: running.upstream.gone, within=2)
         await running.calm()
 
 

@@ -104,6 +104,6 @@ async def test_idle_connections_do_not_hold_it_up() -> None:
         loop = asyncio.get_running_loop()
         start = loop.time()
         await stop(running)
-        assert loop.time() - start < 1
+        assert loop.time() - start < 3
         for client in (silent, used, half):
             await client.ended()

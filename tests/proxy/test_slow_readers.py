@@ -141,5 +141,5 @@ async def test_fifty_stalled_clients_do_not_hold_up_others() -> None:
             for _ in range(5):
                 start = loop.time()
                 assert (await running.ask(get("/health"))).status == 200
-                assert loop.time() - start < 0.5
+                assert loop.time() - start < 2
         await running.calm(2)

@@ -446,7 +446,7 @@ async def test_cancelling_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     async with relayed(cloud) as kernel:
         async with kernel.stream("chat", chat("Hi", stream=True)):
             start = loop.time()
-        assert loop.time() - start < 1
+        assert loop.time() - start < 3
     assert "could not be cancelled within 0.3 s" in caplog.text
 
 
