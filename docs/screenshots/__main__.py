@@ -37,7 +37,7 @@ QUALITIES = (90, 80, 70, 60)  # of WebP; the first that is small enough is taken
 TRAFFIC = 240.0  # seconds of it before the charts are drawn
 NO_PATHS = {"SSL_CERT_FILE": "", "REQUESTS_CA_BUNDLE": ""}
 """The System tab would show those of the machine on which the pictures are made."""
-TABS = ("chat", "compare", "models", "system")
+TABS = ("chat", "compare", "grid", "models", "system")
 SCREENS: dict[str, dict[str, Any]] = {
     "wide": {"viewport": WIDE, "device_scale_factor": 1.5},
     "phone": {"viewport": PHONE, "device_scale_factor": 2, "is_mobile": True, "has_touch": True},
@@ -62,9 +62,11 @@ def lock(servers: list[Server]) -> list[dict[str, Any]]:
 class Studio:
     """The relay, the browser, and what a visitor's browser keeps."""
 
-    def __init__(self, browser: Browser, relay: Relay) -> None:
+    def __init__(self, browser: Browser, relay: Relay, grid: Relay | None) -> None:
+        """`grid` is a relay of its own, for the tab that is there only where it is asked for."""
         self.browser = browser
         self.relay = relay
+        self.grid = grid
         self.kept: Any = None
         self.chat = ""
         """The address of the conversation that is shown."""
@@ -81,6 +83,14 @@ class Studio:
                 await compare.ask(said.COMPARED)
                 for at in range(len(said.COMPARED_ANSWERS)):
                     await compare.ended(at)
+            if self.grid:
+                page = await visitor.page(self.grid.chat)
+                await Chat(page).ready()
+                await open_tab(page, "Grid")
+                grid = Compare(page, "grid")
+                await grid.ask(said.COMPARED)
+                for at in range(len(said.COMPARED_ANSWERS) + 1):
+                    await grid.ended(at)
             self.kept = await visitor.context.storage_state()
 
     async def _converse(self, chat: Chat) -> None:
@@ -103,12 +113,15 @@ class Studio:
         return save(picture, f"{tab}-{screen}-{scheme}")
 
     async def _at(self, visitor: Visitor, tab: str) -> Page:
-        page = await visitor.page(self.chat if tab == "chat" else self.relay.chat)
+        relay = self.grid if tab == "grid" and self.grid else self.relay
+        page = await visitor.page(self.chat if tab == "chat" else relay.chat)
         await open_tab(page, tab.capitalize())
         if tab == "chat":
             await expect(page.locator("#chat-thread table")).to_be_attached()
         if tab == "compare":
             await Compare(page).ended(2)
+        if tab == "grid":
+            await Compare(page, "grid").ended(3)
         if tab == "models":
             models = Models(page)
             await expect(models.row("kestrel-34b")).to_contain_text("offline")
@@ -146,23 +159,27 @@ def save(picture: bytes, name: str) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def studio() -> AsyncIterator[Studio]:
+async def studio(tabs: list[str]) -> AsyncIterator[Studio]:
     servers = [Server(name, speak) for name in said.PACES]
     with tempfile.TemporaryDirectory() as folder:
-        env = {"H2O_SAVE_DIR": "", "XDG_DATA_HOME": folder, **NO_PATHS}
         async with contextlib.AsyncExitStack() as stack:
+
+            async def relay(name: str, option: str) -> Relay:
+                data = Path(folder, name)
+                env = {"H2O_SAVE_DIR": "", "XDG_DATA_HOME": str(data), **NO_PATHS}
+                started = running(lock(servers), data, option, env=env)
+                return await stack.enter_async_context(started)
+
             browser = await stack.enter_async_context(chromium.launched())
             await stack.enter_async_context(opened(*servers))
-            relay = await stack.enter_async_context(
-                running(lock(servers), Path(folder), "--add-models", env=env)
-            )
-            yield Studio(browser, relay)
+            grid = await relay("grid", "--model_lock_columns=2") if "grid" in tabs else None
+            yield Studio(browser, await relay("all", "--add-models"), grid)
 
 
 async def make(tabs: list[str], tell: Callable[[str], None]) -> None:
     """The pictures of these tabs."""
     FOLDER.mkdir(exist_ok=True)
-    async with studio() as made:
+    async with studio(tabs) as made:
         busy = asyncio.create_task(traffic(made.relay, TRAFFIC if "system" in tabs else 0))
         await made.furnish(tabs)
         for tab in tabs:

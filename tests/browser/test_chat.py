@@ -11,7 +11,7 @@ from playwright.async_api import expect
 
 from h2o_relay.testing.upstream import until
 
-from .screens import Chat
+from .screens import Chat, open_tab
 from .town import Town
 from .visitor import Visitor
 
@@ -53,6 +53,8 @@ async def test_stop_reaches_the_server(chat: Chat, town: Town, way: str) -> None
     await chat.choose("endless")
     await chat.ask("Count")
     await expect(chat.thread).to_contain_text("10 11 12")
+    for label in ("Retry", "Undo", "Edit"):  # all of which would be refused now
+        await expect(chat.button(label)).to_be_disabled()
     if way == "button":
         await chat.stop()
     else:
@@ -63,6 +65,20 @@ async def test_stop_reaches_the_server(chat: Chat, town: Town, way: str) -> None
     said = await chat.said()
     await asyncio.sleep(0.3)
     assert await chat.said() == said
+
+
+async def test_escape_stops_no_answer_of_a_tab_that_is_not_open(chat: Chat, town: Town) -> None:
+    left = len(town.endless.left)
+    await chat.choose("endless")
+    await chat.ask("Count")
+    await expect(chat.thread).to_contain_text("10 11 12")
+    await open_tab(chat.page, "System")
+    await chat.page.keyboard.press("Escape")
+    await open_tab(chat.page, "Chat")
+    await expect(chat.thread).to_contain_text(" 70 71 72")
+    assert len(town.endless.left) == left
+    await chat.stop()
+    await until(lambda: len(town.endless.left) > left, within=STOPS_WITHIN)
 
 
 async def test_retry_asks_the_same_again(chat: Chat, town: Town) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
 from h2o_relay.testing.upstream import until
 
 from .screens import Compare
 from .town import Town
-from .visitor import Visitor
+from .visitor import PHONE, Visitor, visiting
 
 pytestmark = [
     pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="session"),
@@ -46,6 +46,42 @@ async def test_one_is_stopped_and_another_asked_again(visitor: Visitor, town: To
     await expect(compare.foot(0)).to_contain_text("stopped")
 
 
+@pytest.mark.parametrize("way", ["button", "Escape"])
+async def test_all_are_stopped(visitor: Visitor, town: Town, way: str) -> None:
+    compare = Compare(await visitor.page(town.chat))
+    await compare.with_models("endless", "endless")
+    left = len(town.endless.left)
+    await compare.ask("Both of you")
+    for at in range(2):
+        await expect(compare.thread(at)).to_contain_text("4 5 6")
+    if way == "button":
+        await compare.part("stop").click()
+    else:
+        await compare.page.keyboard.press("Escape")
+    await until(lambda: len(town.endless.left) >= left + 2, within=1)
+    for at in range(2):
+        await expect(compare.foot(at)).to_contain_text("stopped")
+
+
+async def test_escape_closes_a_list_of_models_and_stops_nothing(
+    visitor: Visitor, town: Town
+) -> None:
+    compare = Compare(await visitor.page(town.chat))
+    await compare.with_models("endless", "parrot")
+    left = len(town.endless.left)
+    await compare.ask("Go on")
+    await expect(compare.thread(0)).to_contain_text("4 5 6")
+    field = compare.part("model-1").locator("input")
+    await field.click()
+    await expect(field).to_have_attribute("aria-expanded", "true")
+    await field.press("Escape")
+    await expect(field).to_have_attribute("aria-expanded", "false")
+    await compare.answering(0)
+    assert len(town.endless.left) == left
+    await field.press("Escape")
+    await until(lambda: len(town.endless.left) > left, within=1)
+
+
 async def test_a_reload_in_mid_stream_loses_nothing(visitor: Visitor, town: Town) -> None:
     town.slow.gate.clear()
     page = await visitor.page(town.chat)
@@ -78,3 +114,14 @@ async def test_a_blind_vote_tells_the_names_and_is_counted(visitor: Visitor, tow
     rows = compare.part("board-table").locator("tbody tr")
     await expect(rows).to_have_count(2)
     await expect(rows.first).to_contain_text(winner)
+
+
+async def test_a_phone_chooses_the_model_of_a_column_that_was_out_of_sight(
+    browser: Browser, town: Town
+) -> None:
+    async with visiting(browser, viewport=PHONE, has_touch=True, is_mobile=True) as visitor:
+        compare = Compare(await visitor.page(town.chat))
+        await compare.with_models("parrot", "whisper", "murmur")
+        await compare.ask("Who is there?")
+        await expect(compare.thread(2)).to_contain_text("Hm, hm.")
+        assert visitor.faults == []

@@ -50,5 +50,17 @@ async def test_a_server_that_is_not_there_is_told_before_it_is_added(
     await models.press("add")
     await expect(models.found).to_contain_text("127.0.0.1")
     await expect(models.found).to_contain_text("Nothing is added yet")
+    await expect(models.found).to_be_visible()
     await models.press("cancel")
     await expect(models.row("nobody")).to_have_count(0)
+
+
+async def test_what_is_missing_is_told_where_it_can_be_read(visitor: Visitor, town: Town) -> None:
+    models = await Models(await visitor.page(town.chat)).open()
+    await models.press("open")
+    await models.press("look")
+    told = models.page.get_by_text("Say which server has the model")
+    await expect(told).to_be_visible()
+    await models.press("cancel")
+    await models.fill("find", "nothing is called this")
+    await expect(models.page.get_by_text("No model or server has all these words")).to_be_visible()

@@ -295,6 +295,20 @@ async def test_another_ones_chat_is_not_there() -> None:
         assert (thief.id, thief.texts(), thief.listed()) == ("", [], [])
 
 
+async def test_an_answer_that_cannot_be_saved_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(FakeRelay(view("parrot"))) as page:
+        await page.send("one")
+
+        async def full(*_: Any, **__: Any) -> None:
+            await asyncio.sleep(0.05)
+            raise StoreError("the disk is full")
+
+        monkeypatch.setattr(page.context.conversations, "save", full)
+        await page.follow()
+        assert page.texts()[:2] == ["one", "Hello there."]
+        assert "could not be saved: the disk is full." in page.texts()[-1]
+
+
 async def test_a_store_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(relay()) as page:
 

@@ -93,6 +93,15 @@ def test_a_limit_of_ones_own_counts_if_it_is_lower() -> None:
     assert chat_view.fill(answered(), view("m"), {"context": "many"}).limit == 8192
 
 
+@pytest.mark.parametrize("typed", ["0", "00", "9" * 5000])
+def test_a_limit_that_means_nothing_yet_breaks_no_page(typed: str) -> None:
+    now = chat_view.fill(answered(), view("m"), {"context": typed})
+    assert now.limit == 8192
+    assert "of 8,192 tokens" in chat_view.meter(now)
+    nobody_knows = chat_view.fill(answered(), view("m", max_context=0), {"context": typed})
+    assert "Context: 100 tokens" in chat_view.meter(nobody_knows)
+
+
 def test_what_was_left_out_is_told() -> None:
     messages = answered()
     messages[-1]["notes"] = ["2 older messages were left out", "temperature was ignored"]

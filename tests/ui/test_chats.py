@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from h2o_relay.errors import InvalidRequest, NotFound, UpstreamUnavailable
+from h2o_relay.store import Conversation
 from h2o_relay.testing.upstream import until
 from h2o_relay_ui import thread
 from h2o_relay_ui.chats import BUSY, NEW_TEMPORARY, Chats
@@ -213,6 +215,53 @@ async def test_a_restart_leaves_a_stopped_answer_behind() -> None:
         assert [m.get("state") for m in opened.messages] == [None, "stopped"]
         one.id = chat.id
         assert said(await one.ask("go on")) == ["one", "so far", "go on", "Hello there."]
+
+
+async def test_an_answer_that_ends_while_the_store_is_read_is_shown_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hold = asyncio.Event()
+    async with over(parrot=Script(hold=hold)) as (one, _):
+        turn = await one.begin("one")
+        read = one.context.conversations.get
+
+        async def slowly(owner: str, id: str) -> Conversation:
+            monkeypatch.undo()
+            found = await read(owner, id)
+            hold.set()
+            await until(lambda: one.context.turns.count() == 0, within=5)
+            return found
+
+        monkeypatch.setattr(one.context.conversations, "get", slowly)
+        messages = (await one.chats.open(one.id)).messages
+    assert not turn.running
+    assert [m.get("state") for m in messages] == [None, "done"]
+    assert said(messages) == ["one", "Hello there."]
+
+
+async def test_a_question_waits_until_the_answer_before_it_is_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with over(parrot=Script(delay=0.05)) as (one, relay):
+        turn = await one.begin("one")
+        save = one.context.conversations.save
+        busy, free = asyncio.Event(), asyncio.Event()
+
+        async def slowly(*given: Any, **changes: Any) -> None:
+            busy.set()
+            await free.wait()
+            await save(*given, **changes)
+
+        monkeypatch.setattr(one.context.conversations, "save", slowly)
+        await asyncio.wait_for(busy.wait(), 5)  # with its first piece
+        await until(lambda: not turn.running, within=5)
+        asking = asyncio.create_task(one.begin("two"))
+        await asyncio.sleep(0.05)
+        free.set()
+        await asking
+        await until(lambda: len(relay.asked) == 2, within=5)
+    told = relay.asked[-1].params["messages"]
+    assert [m["content"] for m in told] == ["one", "Hello there.", "two"]
 
 
 async def test_the_context_is_limited_as_asked_and_that_is_noted() -> None:

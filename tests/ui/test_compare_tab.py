@@ -16,7 +16,7 @@ from h2o_relay.testing.upstream import until
 from h2o_relay_ui.compare_kept import Kept
 from h2o_relay_ui.rounds import NONE, SKIPPED, TIE
 
-from .compare_kit import ME, WITHIN, bench, built, opened
+from .compare_kit import ME, WITHIN, Page, bench, built, opened
 from .fakes import Script
 
 pytestmark = [
@@ -273,13 +273,19 @@ async def test_one_and_all_are_stopped() -> None:
         assert "stopped" in page.foot(0)
 
 
+async def blind() -> Page:
+    """A page that has asked blindly, and was answered."""
+    page = opened()
+    await page.load()
+    await page.do(page.desk.switch, page.place, False, True)
+    await page.send("Who?")
+    await page.follow()
+    return page
+
+
 async def test_a_blind_round_is_shuffled_hidden_voted_on_and_told() -> None:
     async with bench("a", "b") as one:
-        page = opened()
-        await page.load()
-        await page.do(page.desk.switch, page.place, False, True)
-        await page.send("Who?")
-        await page.follow()
+        page = await blind()
         assert [page.model(at) for at in (0, 1)] == [None, None]
         assert "Which answer is better?" in page.notice
         assert "I am" in page.thread(1)
@@ -295,11 +301,7 @@ async def test_a_blind_round_is_shuffled_hidden_voted_on_and_told() -> None:
 @pytest.mark.parametrize(("outcome", "winners"), [(TIE, [""]), (NONE, [None]), (SKIPPED, [])])
 async def test_a_blind_round_ends_without_a_winner(outcome: str, winners: list[str | None]) -> None:
     async with bench("a", "b") as one:
-        page = opened()
-        await page.load()
-        await page.do(page.desk.switch, page.place, False, True)
-        await page.send("Who?")
-        await page.follow()
+        page = await blind()
         await page.do(page.desk.ballot(outcome), page.place)
         assert "This is who answered." in page.notice
         assert [vote.winner for vote in await one.context.votes.all()] == winners
@@ -307,11 +309,7 @@ async def test_a_blind_round_ends_without_a_winner(outcome: str, winners: list[s
 
 async def test_nothing_is_changed_that_would_tell_the_names() -> None:
     async with bench("a", "b", "c"):
-        page = opened()
-        await page.load()
-        await page.do(page.desk.switch, page.place, False, True)
-        await page.send("Who?")
-        await page.follow()
+        page = await blind()
         columns = page.desk.parts.columns
         await page.do(page.desk.add, page.place)
         await page.press(page.desk.remove, columns.removes, 0)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
+from h2o_relay.errors import StoreError
 from h2o_relay.testing.upstream import until
 from h2o_relay_ui import compare_watch
 from h2o_relay_ui.compare_watch import Watching
@@ -26,6 +30,7 @@ class Follower:
     def __init__(self, one: Bench, watching: Watching, found: Comparison) -> None:
         self.seen: list[list[str]] = []
         self.marks: list[list[str]] = []
+        self.feet: list[list[str]] = []
         watching.show("s", found)
         self.task = asyncio.create_task(self._follow(one, watching))
 
@@ -34,10 +39,22 @@ class Follower:
             async for faces in following:
                 self.seen.append([words(face) for face in faces])
                 self.marks.append([face.marks for face in faces])
+                self.feet.append([face.foot for face in faces])
 
     async def end(self) -> None:
         async with asyncio.timeout(WITHIN):
             await self.task
+
+
+@contextlib.asynccontextmanager
+async def followed() -> AsyncIterator[tuple[Bench, Watching, Follower]]:
+    """A page that looks at a comparison whose first column does not answer."""
+    async with bench("a", "b", scripts={"a": Script(wait=600)}) as one:
+        await one.begin("first", PAIR)
+        watching = Watching()
+        follower = Follower(one, watching, await one.get())
+        await until(lambda: follower.seen, within=WITHIN)
+        yield one, watching, follower
 
 
 async def test_columns_grow_side_by_side_to_their_ends() -> None:
@@ -53,6 +70,22 @@ async def test_columns_grow_side_by_side_to_their_ends() -> None:
     assert ["at-running" in mark for mark in follower.marks[-1]] == [False, False]
     grown = [seen[0] for seen in follower.seen if "Waiting" not in seen[0]]
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(grown))
+
+
+async def test_an_answer_that_cannot_be_saved_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    hold = asyncio.Event()
+    async with bench("a", "b", scripts={"a": Script(hold=hold)}) as one:
+        await one.begin("go", PAIR)
+
+        async def full(*_: Any, **__: Any) -> None:
+            await asyncio.sleep(0.05)
+            raise StoreError("the disk is full")
+
+        monkeypatch.setattr(one.context.conversations, "save", full)
+        follower = Follower(one, Watching(), await one.get())
+        hold.set()
+        await follower.end()
+    assert "could not be saved: the disk is full." in follower.feet[-1][0]
 
 
 async def test_a_column_that_does_not_grow_is_not_drawn_again() -> None:
@@ -91,11 +124,7 @@ async def test_it_follows_what_is_done_meanwhile() -> None:
 
 
 async def test_it_follows_the_page_to_another_comparison() -> None:
-    async with bench("a", "b", scripts={"a": Script(wait=600)}) as one:
-        await one.begin("first", PAIR)
-        watching = Watching()
-        follower = Follower(one, watching, await one.get())
-        await until(lambda: follower.seen, within=WITHIN)
+    async with followed() as (one, watching, follower):
         first, one.id = one.id, ""
         await one.begin("another", Setup().added("b"))
         watching.show("s", await one.get())
@@ -105,32 +134,21 @@ async def test_it_follows_the_page_to_another_comparison() -> None:
 
 
 async def test_a_new_comparison_ends_it() -> None:
-    async with bench("a", "b", scripts={"a": Script(wait=600)}) as one:
-        await one.begin("first", PAIR)
-        watching = Watching()
-        follower = Follower(one, watching, await one.get())
-        await until(lambda: follower.seen, within=WITHIN)
+    async with followed() as (_, watching, follower):
         watching.show("s", Comparison(PAIR))
         await follower.end()
         assert follower.seen[-1] == ["", ""]
 
 
 async def test_a_deleted_comparison_ends_it() -> None:
-    async with bench("a", "b", scripts={"a": Script(wait=600)}) as one:
-        await one.begin("first", PAIR)
-        follower = Follower(one, Watching(), await one.get())
-        await until(lambda: follower.seen, within=WITHIN)
+    async with followed() as (one, _, follower):
         await one.context.conversations.delete(ME, one.id)
         await one.context.turns.stop(ME, one.id)
         await follower.end()
 
 
 async def test_a_page_is_followed_by_one_alone() -> None:
-    async with bench("a", "b", scripts={"a": Script(wait=600)}) as one:
-        await one.begin("first", PAIR)
-        watching = Watching()
-        first = Follower(one, watching, await one.get())
-        await until(lambda: first.seen, within=WITHIN)
+    async with followed() as (one, watching, first):
         second = Follower(one, watching, await one.get())
         await second.end()
         assert len(second.seen) == 1

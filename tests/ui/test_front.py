@@ -68,7 +68,9 @@ async def test_a_page_for_the_network_answers_to_any_name() -> None:
     assert (await call(local=False, host="relay.example"))[0] == 200
 
 
-@pytest.mark.parametrize("origin", ["null", "http://evil.example", "http://localhost:1", ""])
+@pytest.mark.parametrize(
+    "origin", ["null", "http://evil.example", "http://localhost:1", "", "http://[", "http://[x]"]
+)
 async def test_foreign_sites_cannot_post(origin: str) -> None:
     for local in (True, False):
         status, _, body = await call(local, "POST", host="localhost:7860", origin=origin)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from h2o_relay_ui.grid_tab import is_wanted, per_row
+from h2o_relay.testing.settings import quick
+from h2o_relay_ui.grid_tab import per_row
 
 from .compare_kit import ME, bench, opened
 
@@ -31,12 +34,17 @@ def test_rows_have_no_more_columns_than_wanted_and_are_filled_evenly(
     assert per_row(columns, models) == row
 
 
-def test_when_there_is_a_grid() -> None:
-    assert is_wanted(-1, 2)
-    assert is_wanted(4, 8)
-    assert not is_wanted(None, 8)
-    assert not is_wanted(0, 8)
-    assert not is_wanted(3, 1)
+@pytest.mark.parametrize(("columns", "there"), [(None, False), (0, False), (-1, True), (4, True)])
+async def test_when_there_is_a_grid(
+    columns: int | None, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from h2o_relay_ui import page
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # type: ignore[arg-type]
+    made = page.build(lambda: cast(Any, None), quick(model_lock_columns=columns))
+    tabs = {getattr(block, "elem_id", None) for block in made.blocks.values()}
+    assert "tab-chat" in tabs
+    assert ("tab-grid" in tabs) == there
 
 
 async def test_every_model_of_the_lock_answers_one_question() -> None:

@@ -14,9 +14,10 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from conversations import cut_short
 
 from h2o_relay.administration import Administration
-from h2o_relay.errors import RelayError, UpstreamAuthError, UpstreamBadResponse
+from h2o_relay.errors import UpstreamAuthError, UpstreamBadResponse
 from h2o_relay.kernel import Kernel
 from h2o_relay.plugins import Plugins
 from h2o_relay.remote import RemoteKernel
@@ -93,18 +94,6 @@ def wish(text: str, **more: Any) -> str:
 
 def chat(text: str, **more: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": text}], **more}
-
-
-async def broken(kernel: Kernel, params: dict[str, Any]) -> tuple[str, RelayError]:
-    """What came of a stream, and the error that ended it."""
-    text = ""
-    try:
-        async with kernel.stream("chat", params) as answer:
-            async for chunk in answer:
-                text += chunk.text
-    except RelayError as error:
-        return text, error
-    raise AssertionError(f"the stream did not fail after {text!r}")
 
 
 async def test_only_h2ogpts_endpoints_are_public(url: str) -> None:
@@ -310,7 +299,7 @@ async def test_another_relay_is_told_what_goes_wrong(url: str) -> None:
     async with second_relay(url, KEY) as kernel:
         with pytest.raises(UpstreamBadResponse, match="the echo refuses, as it was told to"):
             await kernel.generate("chat", chat("!refuse 400"))
-        text, error = await broken(kernel, chat("!break 3 a b", model="slow"))
+        text, error = await cut_short(kernel, chat("!break 3 a b", model="slow"))
         assert text == "!break 3 a "
         assert "the echo broke off" in error.message
     async with second_relay(url) as kernel:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import ast
 import itertools
 import json
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 import pytest_asyncio
 
-from h2o_relay.errors import UpstreamUnreachable
+from h2o_relay.errors import Unauthorized, UpstreamUnreachable
 from h2o_relay.testing.settings import quick
+from h2o_relay_ui.context import User
 from h2o_relay_ui.h2ogpt.endpoints import CHATS
 from h2o_relay_ui.h2ogpt.positional import EARLIER, NAMES
 
@@ -145,6 +147,16 @@ async def test_gradios_client_is_told_so_too(site: Site) -> None:
     assert all("/submit_nochat_api" in one for one in said)
 
 
+async def test_the_tabs_take_no_name_of_h2ogpts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from h2o_relay_ui import page
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # type: ignore[arg-type]
+    made = page.build(lambda: cast(Any, None), quick(model_lock_columns=2))
+    public = {str(f.api_name) for f in made.fns.values() if f.api_visibility != "private"}
+    assert {*CHATS, "submit_nochat", "login", "load_model"} <= public
+    assert not [name for name in public if name.endswith("_1")]
+
+
 async def test_chats_are_not_listed(site: Site) -> None:
     async with httpx.AsyncClient(base_url=site.page.url, timeout=20, trust_env=False) as http:
         info = (await http.get("/gradio_api/info")).json()
@@ -236,6 +248,27 @@ async def test_what_cannot_be_loaded(
     with pytest.raises(Exception, match=words):
         await site.predict(name, **given)
     assert site.relay.calls == []
+
+
+async def test_models_are_not_changed_by_guests_nor_without_the_pages_key(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stranger(_: Any) -> User:
+        raise Unauthorized("This page asks for an access key.")
+
+    def guest(_: Any) -> User:
+        return User(owner="guest:1", name="guest", guest=True)
+
+    given = {"base_model": "m", "inference_server": "vllm:gpu9:8000"}
+    for user, words in ((stranger, "asks for an access key"), (guest, "Guests cannot add")):
+        monkeypatch.setattr(site.page.context, "user", user)
+        for name in ("/load_model", "/unload_model"):
+            with pytest.raises(Exception, match=words):
+                await site.predict(name, **given)
+    assert site.relay.calls == []
+    site.page.context.settings = replace(site.page.context.settings, admin_pass=ADMIN)
+    await site.predict("/load_model", **given, admin_pass=ADMIN)
+    assert site.relay.calls == [("add", given)]
 
 
 async def test_models_are_changed_by_those_who_may(site: Site) -> None:

@@ -41,6 +41,8 @@ def test_zero_is_a_value() -> None:
         ("max_tokens", "9" * 5000, f"Max tokens is '{'9' * 40}', which is not a whole number."),
         ("seed", str(LARGEST_SEED + 1), "Seed must be"),
         ("context", "63", "Context length must be 64 or more."),
+        ("context", "9" * 30, "Context length must be 1,000,000,000 or less."),
+        ("max_tokens", "9" * 30, "Max tokens must be 1,000,000,000 or less."),
         ("stop", "a\n" * 17, "Stop has 17 lines. 16 are allowed."),
     ],
 )

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from h2o_relay.admin import Series, System
-from h2o_relay.errors import UpstreamUnreachable
+from h2o_relay.errors import BadServerString, UpstreamUnreachable
 from h2o_relay.settings import Settings
 from h2o_relay.system import masked
 from h2o_relay.testing.settings import quick
+from h2o_relay.types import Server
 from h2o_relay_ui import system_rows
 from h2o_relay_ui.context import Context
 from h2o_relay_ui.password_gate import PasswordGate
@@ -42,6 +43,27 @@ def about(settings: Settings, **changes: Any) -> System:
                    plugins=plugins, settings=masked(settings), packages={"gradio": "6.31.0"},
                    log=("first line", "last line"))  # fmt: skip
     return replace(usual, **changes)
+
+
+def test_servers_are_shown_without_their_secrets() -> None:
+    def parse(text: str) -> Server:
+        if text.startswith("odd"):
+            raise BadServerString("no")
+        return Server(plugin="vllm", shown=text.rpartition(":")[0] + ":***")
+
+    lock = [
+        {"inference_server": "vllm:h:1:None:canary-6", "base_model": "m", "h2ogpt_key": "canary-7"},
+        {"inference_server": "odd:canary-8", "unheard_of": "canary-9", "max_seq_len": 5},
+    ]
+    settings = Settings(model_lock=repr(lock), inference_server="vllm:h:2:None:canary-6")
+    told = masked(settings, parse)
+    assert told["inference_server"] == "vllm:h:2:None:***"
+    assert told["model_lock"] == [
+        {"inference_server": "vllm:h:1:None:***", "base_model": "m", "h2ogpt_key": "***"},
+        {"inference_server": "***", "unheard_of": "***", "max_seq_len": 5},
+    ]
+    assert masked(Settings(model_lock="@nowhere"), parse)["model_lock"] == "***"
+    assert "canary" not in str(told)
 
 
 def opened(settings: Settings, relay: FakeRelay | None = None) -> Any:
@@ -122,6 +144,16 @@ async def test_no_secret_is_shown() -> None:
     parts = repr(await shown(tab, True))
     assert "canary" not in parts
     assert "***" in parts
+
+
+async def test_a_default_is_no_secret() -> None:
+    parts = await shown(opened(quick()))
+    assert "***" not in parts["settings"]["value"]
+    ahead, _, folded = parts["settings"]["value"].partition("<details>")
+    assert "default_server" not in ahead
+    assert "<dt>default_server</dt><dd><code>llama_cpp</code></dd>" in folded
+    parts = await shown(opened(quick(default_server="openai_chat:key:http://gpu")))
+    assert "<dt>default_server</dt><dd><code>***</code></dd>" in parts["settings"]["value"]
 
 
 async def test_what_changed_is_sent_alone() -> None:

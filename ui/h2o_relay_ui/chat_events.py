@@ -37,6 +37,7 @@ WATCH: dict[str, Any] = {
     "api_visibility": "private", "preprocess": False, "postprocess": False,
     "show_progress": "hidden", "concurrency_limit": None,
 }  # fmt: skip
+"""Its progress, which is not shown, is what Gradio greys the thread's buttons by meanwhile."""
 
 
 class ChatEvents:

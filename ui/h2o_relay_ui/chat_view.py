@@ -20,6 +20,7 @@ AWAY = {"opening": "starting", "listing": "starting"}
 OFFLINE, GONE = "offline", "not there any more"
 TEMPORARY = "Temporary chat. It is not saved, and is gone when this page is closed or reloaded."
 NEARLY_FULL = 0.8  # of the context
+DIGITS = 15  # of a context length that means one
 IMAGE_TOKENS = 600  # that an image may have, where nothing counts: models differ widely
 LEFT_OUT = "left out"
 """What a note says of messages that did not fit (`notes.in_words`, `chats.LEFT_OUT`)."""
@@ -76,9 +77,9 @@ def fill(
     messages: Sequence[Message], view: DeploymentView | None, texts: Mapping[str, str]
 ) -> Fill:
     """As its server counted the last answer, where nothing came after that, else estimated."""
-    limit = view.max_context if view is not None else None
+    limit = (view.max_context if view is not None else None) or None
     own = (texts.get("context") or "").strip()
-    if own.isdecimal():
+    if own.isdecimal() and len(own) <= DIGITS and int(own):  # it is read while it is typed
         limit = min(int(own), limit or int(own))
     last = messages[-1] if messages else {}
     figures = last.get("figures") or {}

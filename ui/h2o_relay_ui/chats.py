@@ -48,10 +48,12 @@ class Chats:
 
     async def open(self, id: str) -> Conversation:
         """A conversation as it is now, with what is running in it."""
+        before = self._growing(id)  # an answer may end, and be gone, while the store is read
         conversation = await self._shelf.get(self._owner, id)
         if conversation.kind != KIND:
             raise NotFound(MISSING)
-        conversation.messages = thread.settled(conversation.messages, self._growing(id))
+        growing = {**before, **self._growing(id)}
+        conversation.messages = thread.settled(conversation.messages, growing)
         return conversation
 
     def turn(self, id: str) -> Turn | None:
@@ -140,6 +142,8 @@ class Chats:
         """Change the messages, and start an answer behind them."""
         answer = thread.answer(view.name, view.server)
         with self._claimed(id):
+            # The answer before has ended; until it is stored its end would not be told.
+            await self._context.turns.stop(self._owner, id)
             conversation = await self._shelf.change(
                 self._owner, id, lambda messages: [*change(messages), answer]
             )
@@ -169,6 +173,7 @@ class Chats:
             self._starting.discard(key)
 
     def _growing(self, id: str) -> dict[str, Message]:
+        """What is running in a conversation, by its message's id."""
         turns = self._context.turns.running(self._owner, id).values()
         return {turn.message["id"]: turn.message for turn in turns}
 

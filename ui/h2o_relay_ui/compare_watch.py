@@ -7,8 +7,9 @@ to the comparison meanwhile, on this page or another, it shows too: so a page ha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from h2o_relay.errors import NotFound
 from .column_view import Face, face, faces
 from .comparison import Comparison, Setup
 from .comparisons import Comparisons
-from .turns import Turn, paced
+from .turns import SAVED_WITHIN, Turn, paced
 
 PACE = 0.06  # seconds between two looks
 EACH = 0.015  # seconds for each column that grows: a browser draws its whole answer anew
@@ -110,12 +111,14 @@ async def growing(
     count: Callable[[], int],
     other: Callable[[], bool],
 ) -> AsyncGenerator[list[Face], None]:
-    """At once, and whenever one of these turns has grown, until all have ended or something
-    `other` is to be shown. `count` says how many answers run for all pages together.
+    """At once, and whenever one of these turns has grown, until all have ended and it is known
+    whether they were saved, or something `other` is to be shown. `count` says how many answers run
+    for all pages together.
     """
     columns, last = comparison.arranged, comparison.last
     seen = dict.fromkeys(turns, -1)
     shown: list[Face] = []
+    settled = False
     while True:
         running = sum(turn.running for turn in turns.values())
         grown = {slot for slot, turn in turns.items() if turn.version != seen[slot]}
@@ -131,11 +134,23 @@ async def growing(
                 face(comparison, column, at) if column.slot in grown else shown[at]
                 for at, column in enumerate(columns)
             ]
-        if grown or not turns:
+        if grown or not (turns or settled):
             yield shown
-        if not running or other():
+        if settled or other():
             return
+        if not running:
+            await _kept(turns.values())
+            settled = True
+            continue
         await asyncio.sleep(max(PACE, EACH * running, paced(count())))
+
+
+async def _kept(turns: Iterable[Turn]) -> None:
+    """Wait until it is known of all turns whether they were saved, for a moment at most."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SAVED_WITHIN):
+            for turn in turns:
+                await turn.kept.wait()
 
 
 def _is(known: dict[str, object] | None, answer: dict[str, object]) -> bool:

@@ -1,6 +1,6 @@
 """h2oGPT's grid of chatbots: every model of the lock answers one input.
 
-    if grid_tab.is_wanted(columns, count):
+    if grid_tab.is_wanted(settings):
         with gr.Tab("Grid"):
             grid_tab.build_grid(get_context)
 
@@ -40,16 +40,13 @@ REMEMBERED = "h2o-relay-grid"
 MORE = "{} of {} models are shown here: the first ones. The Chat tab has all of them."
 
 
-def is_wanted(columns: int | None, models: int) -> bool:
-    """Whether a relay with so many visible models opens with the grid.
-
-    `columns` is what `--model_lock_columns` was given as; None where it was not.
-    """
-    return columns is not None and columns != 0 and models > 1
+def is_wanted(settings: Any) -> bool:
+    """Whether a page with these settings has the grid."""
+    return bool(getattr(settings, "model_lock_columns", None))
 
 
 def per_row(columns: int | None, models: int) -> int:
-    """How many columns a row of the grid has."""
+    """How many columns a row of the grid has. `columns` is what `--model_lock_columns` says."""
     most = columns if columns is not None and columns > 0 else models if columns == ALL else USUAL
     rows = math.ceil(models / most) if models else 1
     return max(1, math.ceil(models / rows))

@@ -15,6 +15,7 @@ from h2o_relay.errors import InvalidRequest
 OWN = "the model's own"
 STOPS = 16  # stop strings at most
 LARGEST_SEED = 2**63 - 1
+MOST_TOKENS = 10**9
 ESCAPES = {"\\n": "\n", "\\t": "\t"}
 Kind = Literal["text", "lines", "number", "whole"]
 
@@ -41,13 +42,15 @@ FIELDS = (
           "0 is the likeliest answer each time; 1 and more is freer.", "number", 0, 5),
     Field("top_p", "Top p",
           "Draw only from the likeliest words that together have this share.", "number", 0, 1),
-    Field("max_tokens", "Max tokens", "Length that the answer does not exceed.", "whole", 1),
+    Field("max_tokens", "Max tokens", "Length that the answer does not exceed.", "whole", 1,
+          MOST_TOKENS),
     Field("seed", "Seed", "The same number gives the same answer, where the server can.",
           "whole", -LARGEST_SEED, LARGEST_SEED),
     Field("stop", "Stop", "The answer ends before these texts: one a line, \\n is a line end.",
           "lines"),
     Field("context", "Context length",
-          "Tokens of the chat that are sent at most; the oldest messages go first.", "whole", 64),
+          "Tokens of the chat that are sent at most; the oldest messages go first.", "whole", 64,
+          MOST_TOKENS),
 )  # fmt: skip
 
 
@@ -100,7 +103,7 @@ def _number(field: Field, word: str) -> float | int | None:
     if not math.isfinite(value):
         raise InvalidRequest(f"{field.label} must be finite.")
     if value < field.low:
-        raise InvalidRequest(f"{field.label} must be {field.low:g} or more.")
+        raise InvalidRequest(f"{field.label} must be {field.low:,} or more.")
     if value > field.high:
-        raise InvalidRequest(f"{field.label} must be {field.high:g} or less.")
+        raise InvalidRequest(f"{field.label} must be {field.high:,} or less.")
     return value

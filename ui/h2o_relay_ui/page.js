@@ -64,6 +64,13 @@
     }));
   };
 
+  // Gradio leaves out how far a row of columns was moved when it puts a list under its field.
+  const placeLists = () => {
+    document.querySelectorAll(".at-desk .options:has(> .option-list)").forEach((list) => {
+      list.style.left = `${list.parentElement.getBoundingClientRect().left}px`;
+    });
+  };
+
   // The box can be written to once the page is drawn; no keyboard comes up on a phone.
   let focused = false;
   const focus = () => {
@@ -81,6 +88,7 @@
     }
     if (find("#chat")?.classList.contains("with-options") !== options) drawOptions();
     setAddress();
+    placeLists();
     ["conversations", "compare"].forEach(save);
     focus();
   };
@@ -97,9 +105,16 @@
   document.addEventListener("change", (event) => {
     if (event.target.closest?.(".conversations-day")) closeSidebar();
   });
+  // Escape closes a list of choices that is open, else it stops what the open tab answers.
+  // An answer may name an element as it likes, but none of its buttons is shown.
+  const STOPS = "#chat-box button.stop-button, button#compare-stop, button#grid-stop";
+  let choosing = false;
   document.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || event.defaultPrevented) return;
+    choosing = event.target.getAttribute?.("aria-expanded") === "true";
+  }, true);
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.defaultPrevented || choosing) return;
     if (narrow() && options) showOptions(false);
-    else find("#chat-box .stop-button")?.click();
+    else [...document.querySelectorAll(STOPS)].find((one) => one.checkVisibility())?.click();
   });
 })();

@@ -37,6 +37,7 @@ def build(context: GetContext, settings: Any = None) -> gr.Blocks:
     """
     page: gr.Blocks
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_height=True) as page:
+        endpoints.add(context)  # first: of two events of one name Gradio renames the later
         with gr.Sidebar(elem_id="conversations", width=SIDEBAR):
             gr.Markdown(f"# {TITLE}", elem_id="title", container=False)
             panel = conversations_panel.layout()
@@ -47,7 +48,6 @@ def build(context: GetContext, settings: Any = None) -> gr.Blocks:
             _others(context, settings)
         chat.wire(page, tabs)
         PanelEvents(context, chat).wire()
-        endpoints.add(context)
         page.load(_signed_in(context), None, [who], **QUICK)
     page.queue(default_concurrency_limit=64, api_open=False)
     page._queue.max_thread_count = JOBS  # what `launch` sets: 40 by default, for all events
@@ -70,7 +70,7 @@ def _others(context: GetContext, settings: Any) -> None:
     """All tabs but the chat's."""
     with _tab("Compare"):
         compare_tab.build(context)
-    if getattr(settings, "model_lock_columns", None) is not None:
+    if grid_tab.is_wanted(settings):
         with _tab("Grid"):
             grid_tab.build_grid(context)
     with _tab("Models"):
@@ -99,8 +99,11 @@ def theme(settings: Any = None) -> Any:
         font_mono=[MONO, "monospace"], spacing_size=getattr(sizes, f"spacing_{name}"),
         radius_size=getattr(sizes, f"radius_{name}"), text_size=getattr(sizes, f"text_{name}"),
     )  # fmt: skip
-    # Gradio's own is too pale to be read on white.
-    return made.set(body_text_color_subdued="*neutral_500")
+    # Gradio's own are too pale to be read.
+    return made.set(
+        body_text_color_subdued="*neutral_500", input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+    )  # fmt: skip
 
 
 def yellow() -> Any:

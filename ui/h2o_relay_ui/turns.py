@@ -7,6 +7,7 @@ pages that show it are viewers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .context import Relay
 
 SAVE_EVERY = 2.0  # seconds between two savings of an answer that grows
+SAVED_WITHIN = 2.0  # seconds that a page waits to hear whether an ended answer was saved
 MAX_PACE = 0.2  # seconds between two updates of a page, however many answers run
 UPDATES = 250  # a second, for all pages together
 PAGE_FAILED = {
@@ -50,6 +52,8 @@ class Turn:
 
     def __init__(self, message: Message, slot: str, load: Callable[[], int]) -> None:
         self.slot = slot
+        self.kept = asyncio.Event()
+        """Its end is in the store, or it is known that it cannot be saved."""
         self._message = message
         self._noted = list(message["notes"])
         self._load = load
@@ -83,7 +87,8 @@ class Turn:
             self._task.cancel()
 
     async def updates(self, pace: float = PACE) -> AsyncGenerator[None, None]:
-        """At once, and whenever there is more to show; ends after the end was shown.
+        """At once, and whenever there is more to show; ends after the end was shown, and what was
+        noted when that was saved.
 
         Updates are at least `pace` seconds apart, and more when many answers run.
         """
@@ -95,6 +100,11 @@ class Turn:
             yield
             if not ended:
                 await self._reply.end_within(max(pace, paced(self._load())))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SAVED_WITHIN):
+                await self.kept.wait()
+        if self.version != seen:
+            yield
 
     def begin(self, relay: Relay, params: Mapping[str, Any]) -> None:
         """Ask for the answer."""
@@ -267,6 +277,7 @@ class Turns:
         return False
 
     def _forget(self, turn: Turn, owner: str, id: str) -> None:
+        turn.kept.set()
         self._tasks.pop(turn, None)
         turns = self._turns.get((owner, id), {})
         if turns.get(turn.slot) is turn:

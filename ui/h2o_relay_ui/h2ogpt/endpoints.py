@@ -137,16 +137,16 @@ def _add_lists(get_context: GetContext) -> None:
 
 
 def _add_models(get_context: GetContext, places: Places) -> None:
-    def calling(act: Callable[[Context, dict[str, Any]], Awaitable[Loaded]]) -> Any:
-        async def change(*given: Any) -> Loaded:
+    def calling(act: Callable[[Context, dict[str, Any], Any], Awaitable[Loaded]]) -> Any:
+        async def change(request: gr.Request, *given: Any) -> Loaded:
             """h2oGPT's values, or some of them by name. Out come model, adapter, server, prompt
             type and context length."""
             try:
-                return await act(get_context(), positional.named(positional.LOAD, given))
+                return await act(get_context(), positional.named(positional.LOAD, given), request)
             except RelayError as error:
                 raise shown(error) from None
 
-        return positional.declared(change, positional.LOAD)
+        return positional.declared(change, positional.LOAD, gr.Request)
 
     for act, name in ((loading.load, "load_model"), (loading.unload, "unload_model")):
         given = len(loading.NOTHING)

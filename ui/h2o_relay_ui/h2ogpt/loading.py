@@ -13,6 +13,7 @@ from h2o_relay.admin import DeploymentView
 from h2o_relay.errors import Forbidden, InvalidRequest, ModelNotFound
 
 from ..context import Context
+from ..models_view import GUEST
 from ..password_gate import gate
 
 NONE = frozenset({"", "None", "[]", "[None/Remove]"})
@@ -22,9 +23,9 @@ Loaded = tuple[str, str, str, str, int]
 NOTHING: Loaded = ("", "", "", "", 0)
 
 
-async def load(context: Context, given: Mapping[str, Any]) -> Loaded:
-    """Raises RelayError."""
-    await _admit(context, given)
+async def load(context: Context, given: Mapping[str, Any], request: Any) -> Loaded:
+    """`request` is Gradio's, of whoever asks. Raises RelayError."""
+    await _admit(context, given, request)
     name, server = _text(given, "base_model"), _text(given, "inference_server")
     if _text(given, "lora_weights"):
         raise InvalidRequest("adapters are loaded by the server; ask for one by the name it has")
@@ -47,9 +48,9 @@ async def load(context: Context, given: Mapping[str, Any]) -> Loaded:
     return _told(added) if added else (name, "", "", str(entry.get("prompt_type", "")), 0)
 
 
-async def unload(context: Context, given: Mapping[str, Any]) -> Loaded:
+async def unload(context: Context, given: Mapping[str, Any], request: Any) -> Loaded:
     """Raises RelayError."""
-    await _admit(context, given)
+    await _admit(context, given, request)
     name = _text(given, "base_model")
     there = _find(context, name)
     if there is None:
@@ -63,14 +64,18 @@ async def unload(context: Context, given: Mapping[str, Any]) -> Loaded:
     return NOTHING
 
 
-async def _admit(context: Context, given: Mapping[str, Any]) -> None:
-    """Raises Forbidden for whoever may not."""
+async def _admit(context: Context, given: Mapping[str, Any], request: Any) -> None:
+    """Raises Forbidden or Unauthorized for whoever may not: without an admin password those who
+    may not in the Models tab.
+    """
     if context.settings.admin_pass:
         if await gate(context).admits(context.settings, str(given.get("admin_pass") or "")):
             return
         raise Forbidden("Models are added with the admin password: pass it as admin_pass.")
     if not context.may_add:
         raise Forbidden("Models cannot be added here.")
+    if context.user(request).guest:
+        raise Forbidden(GUEST)
 
 
 def _find(context: Context, name: str) -> DeploymentView | None:

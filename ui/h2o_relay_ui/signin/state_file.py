@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 import orjson
 
+from h2o_relay.settings import user_path
+
 from .files import write
 
 SIZE_LIMIT = 256 * 2**20  # bytes; conversations are in it
@@ -48,7 +50,7 @@ class StateFile(Protocol):
 
 
 def state_file(name: str) -> StateFile:
-    path = Path(name).expanduser()
+    path = user_path(name)
     return JsonFile(path) if path.suffix.lower() == ".json" else Database(path)
 
 
