@@ -27,7 +27,10 @@ def resolve(server: Server, base_model: str | None, env: Mapping[str, str]) -> S
         changes["key"] = _first(server.key_env, env)
     if server.url is None:
         changes["url"] = _first(server.url_env, env)
-    options = {**_by_model(server, base_model), **plugin_options(server.plugin, env)}
+    options = {
+        **_by_model(server, base_model), **_from_vendor(server, env),
+        **plugin_options(server.plugin, env),
+    }  # fmt: skip
     if options:
         changes["options"] = {**options, **server.options}
     if server.api == "text" and base_model is not None and _chats_only(server, base_model):
@@ -53,6 +56,11 @@ def plugin_options(plugin: str | None, env: Mapping[str, str]) -> dict[str, str]
         return {}
     start = f"H2O_{plugin.upper()}_"
     return {k[len(start) :].lower(): v for k, v in env.items() if k.startswith(start)}
+
+
+def _from_vendor(server: Server, env: Mapping[str, str]) -> dict[str, str]:
+    found = {option: _first(names, env) for option, names in server.option_env.items()}
+    return {option: value for option, value in found.items() if value is not None}
 
 
 def _by_model(server: Server, base_model: str | None) -> Mapping[str, Any]:

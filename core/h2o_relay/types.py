@@ -74,6 +74,8 @@ class Server:
     """Environment variables that may hold the key, the first one set wins (see `resolve`)."""
     url_env: tuple[str, ...] = ()
     """The same for the base URL."""
+    option_env: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The same for options, by their names; `H2O_<PLUGIN>_<OPTION>` wins."""
     chat_only: tuple[str, ...] = ()
     """Base models beginning with one of these are promoted from `text` to `chat`, unless they
     have `-instruct` in their name (h2oGPT's rule for OpenAI)."""

@@ -21,6 +21,7 @@ from h2o_relay.errors import (
     from_response,
 )
 from h2o_relay.hookspecs import hookimpl
+from h2o_relay.openai_shape import beginning, seconds_to_wait
 from h2o_relay.serverstring import Reader
 from h2o_relay.types import Capabilities, Model, Request, Server
 
@@ -149,13 +150,9 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 async def _refusal(server: Server, response: Any) -> RelayError:
-    wait = response.headers.get("retry-after", "")
-    return from_response(
-        response.status,
-        await response.read(LIMIT),
-        retry_after=float(wait) if wait.isdigit() else None,
-        secret=server.key,
-    )
+    body = await beginning(response)
+    wait = seconds_to_wait(response.headers.get("retry-after"))
+    return from_response(response.status, body, retry_after=wait, secret=server.key)
 
 
 def _new_id() -> str:

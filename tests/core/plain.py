@@ -7,6 +7,7 @@ from typing import Any
 from h2o_relay.hookspecs import hookimpl
 from h2o_relay.plugins import Plugin, Plugins
 from h2o_relay.serverstring import host_fields
+from h2o_relay.testing.suite import BackendSuite
 from h2o_relay.types import Call, Server, Target
 
 
@@ -26,9 +27,14 @@ def target(server: Server, call: Call) -> Target | None:
 
 def module(**hooks: Callable[..., Any] | None) -> ModuleType:
     """The plugin with hooks added or replaced; None takes one away."""
-    made = ModuleType("plain")
     chosen = {"parse_server_string": parse_server_string, "target": target, **hooks}
-    for name, hook in chosen.items():
+    return module_of("plain", **chosen)
+
+
+def module_of(plugin: str, **hooks: Callable[..., Any] | None) -> ModuleType:
+    """A plugin's module with these hooks; None is no hook."""
+    made = ModuleType(plugin)
+    for name, hook in hooks.items():
         if hook is not None:
             setattr(made, name, hookimpl(hook))
     return made
@@ -40,3 +46,19 @@ def plugins(**hooks: Callable[..., Any] | None) -> Plugins:
 
 def plugin(**hooks: Callable[..., Any] | None) -> Plugin:
     return plugins(**hooks).get("plain")
+
+
+class PlainSuite(BackendSuite):
+    """The conformance suite for it: everything passes."""
+
+    plugin = "plain"
+    module = module()
+    documented = {
+        "plain:host": {"url": "http://host/v1", "key": None},
+        "plain:host:8000": {"url": "http://host:8000/v1"},
+    }
+    malformed = ("plain", "plain:", "plain:host:99999")
+    secret_string = f"plain:host:8000:None:{BackendSuite.secret}"
+
+    def server_for(self, url: str) -> str:
+        return f"plain:{url}:/v1"

@@ -13,10 +13,10 @@ import pytest
 
 from h2o_relay.chunks import Chunk, Completion
 from h2o_relay.errors import BadServerString
-from h2o_relay.hookspecs import hookimpl
 from h2o_relay.testing.suite import LocalSuite, does_not_apply
 from h2o_relay.types import Capabilities, Model, Request, Server
 
+from .plain import module_of
 from .suite_runner import failures
 
 
@@ -56,10 +56,7 @@ LOCAL = {
 
 
 def made_local(**hooks: Callable[..., Any]) -> ModuleType:
-    module = ModuleType("local")
-    for name, hook in {**LOCAL, **hooks}.items():
-        setattr(module, name, hookimpl(hook))
-    return module
+    return module_of("local", **{**LOCAL, **hooks})
 
 
 class SoundLocal(LocalSuite):

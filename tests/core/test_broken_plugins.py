@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import orjson
@@ -25,66 +24,20 @@ from h2o_relay.errors import (
     RelayError,
     UpstreamBadResponse,
     UpstreamError,
+    from_response,
 )
-from h2o_relay.hookspecs import hookimpl
-from h2o_relay.plugins import Plugins
-from h2o_relay.serverstring import host_fields
 from h2o_relay.testing.suite import BackendSuite, LocalSuite
 from h2o_relay.testing.suite.checks import CHECKS
 from h2o_relay.types import Call, Capabilities, Request, Server, Target
 
+from . import plain
+from .plain import PlainSuite, parse_server_string, target
 from .suite_runner import every_test_of, failures
-
-# A sound plugin, of which each broken one replaces a hook.
-
-
-def parse_server_string(text: str) -> Server | None:
-    if text.split(":")[0] != "sound":
-        return None
-    reader, url, key = host_fields(text, "sound", "sound:host:8000")
-    return Server(plugin="sound", url=url, key=key, shown=reader.shown)
-
-
-def target(server: Server, call: Call) -> Target | None:
-    return Target(
-        method=call.method, url=f"{server.url}{call.path}", headers=call.headers, body=call.body
-    )
-
-
-async def stream(server: Server, client: Any, request: Request) -> AsyncIterator[Chunk]:
-    async for chunk in openai_shape.stream(target, server, client, request):
-        yield chunk
 
 
 async def generate(server: Server, client: Any, request: Request) -> Completion:
+    """As the kernel does it where a plugin has none."""
     return await openai_shape.generate(target, server, client, request)
-
-
-SOUND = {"parse_server_string": parse_server_string, "target": target}
-
-
-def made(**hooks: Callable[..., Any]) -> ModuleType:
-    module = ModuleType("sound")
-    for name, hook in {**SOUND, **hooks}.items():
-        setattr(module, name, hookimpl(hook))
-    return module
-
-
-class Sound(BackendSuite):
-    plugin = "sound"
-    module = made()
-    documented = {
-        "sound:host": {"url": "http://host/v1", "key": None},
-        "sound:host:8000": {"url": "http://host:8000/v1"},
-    }
-    malformed = ("sound", "sound:", "sound:host:99999")
-    secret_string = f"sound:host:8000:None:{BackendSuite.secret}"
-
-    def server_for(self, url: str) -> str:
-        return f"sound:{url}:/v1"
-
-
-# The broken ones.
 
 
 def shows_its_key(text: str) -> Server | None:
@@ -198,6 +151,20 @@ async def says_the_same_of_every_refusal(
         raise UpstreamBadResponse("the server said no") from error
 
 
+async def wants_refusals_whole(server: Server, client: Any, request: Request) -> Completion:
+    """Where the body of a refusal breaks off, that is the error."""
+    sent = openai_shape.generation_target(target, server, request)
+    limit = client.settings.answer_timeout
+    async with client.request(
+        sent.method, sent.url, headers=sent.headers, body=sent.body, first_byte=limit, total=limit
+    ) as response:
+        body = await response.read(client.settings.max_event)
+        if response.status >= 300:
+            wait = openai_shape.seconds_to_wait(response.headers.get("retry-after"))
+            raise from_response(response.status, body, retry_after=wait)
+        return Completion(body, openai_shape.checked_answer(body, server))
+
+
 def takes_off_one_stop(text: str) -> str:
     return text.removesuffix("</s>")
 
@@ -239,6 +206,7 @@ BROKEN: list[tuple[str, Callable[..., Any], str]] = [
     ("stream", makes_up_an_end, "truncation"),
     ("target", knows_its_parameters, "parameters"),
     ("generate", says_the_same_of_every_refusal, "refusals"),
+    ("generate", wants_refusals_whole, "refusals"),
     ("fix_text", takes_off_one_stop, "fix_text"),
     ("generate", believes_a_200, "errors in a 200"),
     ("target", tells_other_things_each_time, "target"),
@@ -248,8 +216,8 @@ BROKEN: list[tuple[str, Callable[..., Any], str]] = [
 
 
 async def test_the_sound_plugin_passes() -> None:
-    assert len(every_test_of(Sound)) > 70
-    assert await failures(Sound) == {}
+    assert len(every_test_of(PlainSuite)) > 70
+    assert await failures(PlainSuite) == {}
 
 
 @pytest.mark.parametrize(
@@ -258,7 +226,7 @@ async def test_the_sound_plugin_passes() -> None:
 async def test_it_fails_the_check_meant_for_it(
     hook: str, broken: Callable[..., Any], check: str
 ) -> None:
-    suite = type("Broken", (Sound,), {"module": made(**{hook: broken})})
+    suite = type("Broken", (PlainSuite,), {"module": plain.module(**{hook: broken})})
     found = await failures(suite)
     for task in LEFT:
         task.cancel()
@@ -272,9 +240,9 @@ def no_generator(server: Server, client: Any, request: Request) -> AsyncIterator
 
 
 def test_a_stream_that_is_no_async_generator_is_refused_before_the_suite() -> None:
-    plugins = Plugins.of(sound=made(stream=no_generator))
+    plugins = plain.plugins(stream=no_generator)
     with pytest.raises(PluginError, match=r"hook stream.* must be an async generator"):
-        plugins.get("sound")
+        plugins.get("plain")
     (info,) = plugins.infos()
     assert info.error is not None
 

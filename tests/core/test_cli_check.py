@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import pytest
 
-from h2o_relay import settings as table
-from h2o_relay.cli import main
 from h2o_relay.commands import check_rows, check_table
-from h2o_relay.settings import Settings
 from h2o_relay.testing.scripts import redirect
 from h2o_relay.testing.upstream import Answer, Received
 from h2o_relay.testing.wire import OpenAIWire
@@ -20,25 +17,15 @@ from h2o_relay.types import Server
 
 from .identify_servers import LLAMA, LLAMA_HEADERS, LLAMA_OTHER, TGI, VLLM, Background, Product
 
+pytestmark = pytest.mark.usefixtures("no_settings")
 H2O = Callable[..., tuple[int, str, str]]
 WIRE = OpenAIWire()
 KEY = "sk-check-canary-55"
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for item in fields(Settings):
-        for name in table.env_names(item.name):
-            monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> H2O:
-    def run(*words: str) -> tuple[int, str, str]:
-        code = main(["check", *words])
-        return code, *capsys.readouterr()
-
-    return run
+def call(run: H2O) -> H2O:
+    return partial(run, "check")
 
 
 class Speaking:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from h2o_relay import settings as table
 from h2o_relay.cli import COMMANDS, h2o, main
 from h2o_relay.commands import run as run_module
 from h2o_relay.settings import Settings
@@ -24,21 +23,12 @@ H2O = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings from outside, and the echo plugin installed."""
-    for item in fields(Settings):
-        for name in table.env_names(item.name):
-            monkeypatch.delenv(name, raising=False)
+def environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_settings: None, echo_installed: None
+) -> None:
+    """Nothing from outside, and the echo plugin."""
     monkeypatch.setenv("H2O_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("H2O_DISCOVER", "0")  # whatever runs on this machine
-    monkeypatch.setenv("H2O_DEFAULT_SERVER", "echo")  # no test downloads the embedded model
-    info = tmp_path / "plugins" / "h2o_relay_echo_test-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: h2o-relay-echo-test\nVersion: 1.0")
-    points = "[h2o_relay]\necho = h2o_relay.testing.echo\n[h2o_relay.prefixes]\necho = echo\n"
-    (info / "entry_points.txt").write_text(points)
-    monkeypatch.syspath_prepend(info.parent)
-    echo.journal.clear()
 
 
 @pytest.fixture

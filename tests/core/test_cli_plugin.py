@@ -17,8 +17,7 @@ from types import ModuleType
 
 import pytest
 
-from h2o_relay.cli import main
-from h2o_relay.commands import plugin_kit
+from h2o_relay.commands import plugin_install, plugin_kit
 from h2o_relay.commands.plugin_matrix import COLUMNS, as_json, cells, markdown, summary
 from h2o_relay.plugins import PluginInfo, bind
 from h2o_relay.testing.declared import CAPABILITIES, describe
@@ -30,15 +29,6 @@ ROOT = Path(__file__).parents[2]
 
 
 # new
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    def run(*words: str | Path) -> Said:
-        code = main([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.mark.parametrize("shape", ["openai", "own"])
@@ -200,14 +190,28 @@ def test_what_to_check_must_be_clear(
     assert said in err
 
 
-def test_without_pytest_it_says_what_to_install(
-    run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("command", "words", "said"),
+    [
+        (plugin_kit, ("check", "vllm"), ["needs pytest", 'pip install "h2o-relay[testing]"']),
+        (
+            plugin_install,
+            ("install", "no-such-plugin"),
+            ["this environment has no pip", "-m ensurepip"],
+        ),
+    ],
+)
+def test_without_what_it_needs_it_says_what_to_install(
+    run: Callable[..., Said],
+    monkeypatch: pytest.MonkeyPatch,
+    command: ModuleType,
+    words: tuple[str, ...],
+    said: list[str],
 ) -> None:
-    monkeypatch.setattr(plugin_kit, "find_spec", lambda name: None)
-    code, _, err = run("plugin", "check", "vllm")
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    code, _, err = run("plugin", *words)
     assert code == 1
-    assert "needs pytest" in err
-    assert 'pip install "h2o-relay[testing]"' in err
+    assert all(text in err for text in said), err
 
 
 # The matrix

@@ -7,22 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from h2o_relay.cli import main
 from h2o_relay.commands import plugin_install
 
 from .. import throwaway
 from .example_plugin import Said, copied
 
 NOTHING_FOUND = "ERROR: No matching distribution found for x"
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    def run(*words: str | Path) -> Said:
-        code = main([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -94,16 +84,6 @@ def test_what_cannot_be_installed_is_refused(
     code, _, err = run("plugin", "install", "--", name)
     assert code == 2
     assert said in err
-
-
-def test_without_pip_it_says_how_to_get_it(
-    run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plugin_install, "find_spec", lambda name: None)
-    code, _, err = run("plugin", "install", "no-such-plugin")
-    assert code == 1
-    assert "this environment has no pip" in err
-    assert "-m ensurepip" in err
 
 
 @pytest.mark.parametrize(

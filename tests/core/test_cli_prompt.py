@@ -9,17 +9,15 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from h2o_relay import settings as table
 from h2o_relay.cli import main
 from h2o_relay.prompts.catalog import names
-from h2o_relay.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("no_settings")
 H2O = Callable[..., tuple[int, str, str]]
 DATA = Path(__file__).parents[1] / "data" / "prompt_golden.json"
 CASES: list[dict[str, Any]] = json.loads(DATA.read_text(encoding="utf-8"))
@@ -30,14 +28,6 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 CALL = [sys.executable, "-c", "import sys; from h2o_relay.cli import main; sys.exit(main())"]
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings from outside."""
-    for item in fields(Settings):
-        for name in table.env_names(item.name):
-            monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -7,14 +7,11 @@ import io
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from h2o_relay import discovery
-from h2o_relay import settings as table
 from h2o_relay.catalog import INSTANCE_FIELD
 from h2o_relay.cli import main
 from h2o_relay.commands import run as run_module
@@ -157,18 +154,8 @@ class TestRun:
 
     @pytest.fixture
     def served(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self, monkeypatch: pytest.MonkeyPatch, no_settings: None, echo_installed: None
     ) -> Iterator[list[tuple[Settings, list[Any]]]]:
-        for item in fields(Settings):
-            for name in table.env_names(item.name):
-                monkeypatch.delenv(name, raising=False)
-        info = tmp_path / "plugins" / "h2o_relay_echo_test-1.0.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: echo-test\nVersion: 1.0")
-        points = "[h2o_relay]\necho = h2o_relay.testing.echo\n"
-        (info / "entry_points.txt").write_text(points)
-        monkeypatch.syspath_prepend(info.parent)
-        monkeypatch.setenv("H2O_DEFAULT_SERVER", "echo")
         calls: list[tuple[Settings, list[Any]]] = []
 
         def serve(settings: Settings, servers: list[Any]) -> int:

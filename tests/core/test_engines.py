@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import alive, until
 
 from h2o_relay import engines
 from h2o_relay.engines import EngineSpec, running
@@ -76,26 +77,6 @@ def make(tmp_path: Path, pids: Path) -> Make:
 
 def started(pids: Path) -> list[int]:
     return [int(line) for line in pids.read_text().split()] if pids.exists() else []
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return not ended(pid)
-
-
-def ended(pid: int) -> bool:
-    """A process that nobody has waited for yet still has an entry."""
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
-    return state.stdout.strip()[:1] in ("", "Z")
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - a process, not an event
-            await asyncio.sleep(0.01)
 
 
 async def test_a_healthy_engine_answers_and_stops_with_the_block(make: Make, pids: Path) -> None:
@@ -304,7 +285,7 @@ async def test_the_child_ends_when_its_parent_is_killed(
     assert alive(child)
     parent.kill()
     await parent.wait()
-    await until(lambda: ended(child))
+    await until(lambda: not alive(child))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the child must read its stdin")

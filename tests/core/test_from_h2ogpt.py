@@ -173,11 +173,9 @@ def call(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     served: Served,
+    no_settings: None,
 ) -> H2O:
     """Run `h2o` in a folder with the files that the page names: exit code, stdout, stderr."""
-    for item in fields(Settings):
-        for name in table.env_names(item.name):
-            monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("H2O_DISCOVER", "0")  # whatever runs on this machine
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
     monkeypatch.setenv("REPLICATE_API_TOKEN", "r8-canary")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import alive, until
 
 from h2o_relay.engines import EngineSpec, running
 from h2o_relay.errors import UpstreamUnavailable
@@ -28,18 +27,6 @@ with open(sys.argv[1] + ".new", "w") as file:
 os.rename(sys.argv[1] + ".new", sys.argv[1])
 time.sleep(600)
 """
-
-
-def alive(pid: int) -> bool:
-    """A process that nobody has waited for yet still has an entry, with state Z."""
-    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
-    return shown.stdout.strip()[:1] not in ("", "Z")
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - a process, not an event
-            await asyncio.sleep(0.01)
 
 
 async def keeper(argv: list[str], limit: float = 10) -> asyncio.subprocess.Process:

@@ -20,59 +20,23 @@ import pytest
 from h2o_relay import openai_shape
 from h2o_relay.chunks import Chunk
 from h2o_relay.errors import BadServerString, PluginError, RelayError
-from h2o_relay.hookspecs import hookimpl
-from h2o_relay.plugins import Plugins
-from h2o_relay.serverstring import host_fields
-from h2o_relay.testing import BackendSuite, deviates, does_not_apply
+from h2o_relay.testing import deviates, does_not_apply
 from h2o_relay.types import Call, Capabilities, Completion, Model, Request, Server, Target
 
+from . import plain
+from .plain import PlainSuite, parse_server_string, target
+
 PARROT = Path(__file__).parents[2] / "examples" / "h2o-relay-parrot"
-EXAMPLE = "plain:host:8000"
 
 
-def parse_server_string(text: str) -> Server | None:
-    if text.split(":")[0] != "plain":
-        return None
-    reader, url, key = host_fields(text, "plain", EXAMPLE)
-    return Server(plugin="plain", url=url, key=key, shown=reader.shown)
-
-
-def target(server: Server, call: Call) -> Target | None:
-    return Target(
-        method=call.method, url=f"{server.url}{call.path}", headers=call.headers, body=call.body
-    )
-
-
-def made(**hooks: Callable[..., Any] | None) -> ModuleType:
-    """The sound plugin with some hooks replaced; None takes one away."""
-    module = ModuleType("plain")
-    sound = {"parse_server_string": parse_server_string, "target": target}
-    for name, hook in {**sound, **hooks}.items():
-        if hook is not None:
-            setattr(module, name, hookimpl(hook))
-    return module
-
-
-class TestPlain(BackendSuite):
+class TestPlain(PlainSuite):
     """The sound plugin: everything passes."""
-
-    plugin = "plain"
-    module = made()
-    documented = {
-        "plain:host": {"url": "http://host/v1", "key": None},
-        "plain:host:8000": {"url": "http://host:8000/v1"},
-    }
-    malformed = ("plain", "plain:", "plain:host:99999")
-    secret_string = f"plain:host:8000:None:{BackendSuite.secret}"
-
-    def server_for(self, url: str) -> str:
-        return f"plain:{url}:/v1"
 
 
 class TestPlainAssembled(TestPlain):
     """The same where only a stream can be cancelled, with the text API."""
 
-    module = made(
+    module = plain.module(
         capabilities=lambda: Capabilities(kinds=frozenset({"text"}), cancels=frozenset({"stream"}))
     )
 
@@ -85,7 +49,7 @@ class TestPlainAssembled(TestPlain):
 class TestPlainConnected(TestPlain):
     """The same behind a stand-in for a `connect` that can't be used in tests."""
 
-    module = made(
+    module = plain.module(
         target=lambda call: Target(method=call.method, url=call.path, body=call.body),
         connect=lambda server: pytest.fail("the plugin's own connect was used"),
     )
@@ -149,11 +113,11 @@ PARSING = {
 
 @pytest.mark.parametrize("hook", PARSING, ids=lambda hook: hook.__name__)
 async def test_bad_parsing_is_found(hook: Callable[[str], Server | None]) -> None:
-    await failing(PARSING[hook], made(parse_server_string=hook))
+    await failing(PARSING[hook], plain.module(parse_server_string=hook))
 
 
 async def test_wrong_documentation_is_found() -> None:
-    other = made(parse_server_string=lambda text: parse_server_string(f"{text}0"))
+    other = plain.module(parse_server_string=lambda text: parse_server_string(f"{text}0"))
     assert "http://host0/v1" in await failing("test_documented_strings_are_read", other)
 
 
@@ -193,10 +157,10 @@ DECLARING = [
 
 @pytest.mark.parametrize(("name", "hook", "test"), DECLARING)
 async def test_bad_declarations_are_found(name: str, hook: Callable[..., Any], test: str) -> None:
-    await failing(test, made(**{name: hook}))
+    await failing(test, plain.module(**{name: hook}))
 
 
-BOUND = Plugins.of(plain=made()).get("plain")
+BOUND = plain.plugin()
 
 
 async def forgives_everything(
@@ -272,7 +236,7 @@ STREAMING = [
 async def test_bad_streaming_is_found(
     hook: Callable[..., Any], test: str, arguments: dict[str, Any]
 ) -> None:
-    await failing(test, made(stream=hook, generate=openai_generate), **arguments)
+    await failing(test, plain.module(stream=hook, generate=openai_generate), **arguments)
 
 
 async def openai_generate(server: Server, client: Any, request: Request) -> Completion:
@@ -317,7 +281,7 @@ GENERATING = [
 async def test_bad_generating_is_found(
     hook: Callable[..., Any], test: str, arguments: dict[str, Any]
 ) -> None:
-    await failing(test, made(generate=hook), **arguments)
+    await failing(test, plain.module(generate=hook), **arguments)
     await asyncio.gather(*LEFT_BEHIND, return_exceptions=True)
     LEFT_BEHIND.clear()
 
@@ -335,7 +299,7 @@ async def lists_whatever_happens(server: Server, client: Any) -> list[Model]:
     ],
 )
 async def test_bad_listing_is_found(test: str, arguments: dict[str, Any]) -> None:
-    await failing(test, made(list_models=lists_whatever_happens), **arguments)
+    await failing(test, plain.module(list_models=lists_whatever_happens), **arguments)
 
 
 class TestDeviations:

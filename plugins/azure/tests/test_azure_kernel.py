@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from conversations import whole_and_streamed
 
 from h2o_relay.kernel import Kernel
 from h2o_relay.plugins import Plugins
@@ -38,22 +39,12 @@ async def relayed(
 
 
 async def both(kernel: Kernel, **more: Any) -> str:
-    """The answer's text, which must be the same whole and streamed, with usage and reason."""
+    """The answer's text, the same whole and streamed, which ends by itself."""
     asked = {"model": NAME, "messages": MESSAGES, **more}
-    whole = await kernel.generate("chat", asked)
-    text, reasons, usage, objects = "", [], None, set()
-    streaming = {**asked, "stream": True, "stream_options": {"include_usage": True}}
-    async with kernel.stream("chat", streaming) as answer:
-        async for chunk in answer:
-            text += chunk.text
-            reasons += [chunk.finish_reason] if chunk.finish_reason else []
-            usage = chunk.usage or usage
-            objects |= {event["object"] for event in chunk.events()}
-    assert whole.data["object"] == "chat.completion"
-    assert "text_completion" not in objects
-    assert (text, reasons) == (whole.text, [whole.finish_reason]) == (text, ["stop"])
+    whole, usage = await whole_and_streamed(kernel, asked)
+    assert whole.finish_reason == "stop"
     assert usage == whole.usage == USAGE
-    return text
+    return whole.text
 
 
 async def test_a_prompt_type_goes_to_completions() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 import pytest
+from conversations import LONG, TOOL
 from published_spec import Published
 from recorded import Exchange, Recorder
 
@@ -55,18 +56,6 @@ MODELS = Published.read(HERE / "azure_published_models.json")
 SAY = [{"role": "user", "content": "Say it."}]
 OWN: dict[str, dict[str, Any]] = {CHAT: {"messages": SAY}, COMPLETING: {"prompt": "Say it."}}
 KINDS: dict[str, Any] = {CHAT: "chat", COMPLETING: "text"}
-TOOL = {
-    "type": "function",
-    "function": {"name": "look", "description": "Looks.", "parameters": {"type": "object"}},
-}
-CALL = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
-LONG = [
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": [{"type": "text", "text": "What is it?"}, IMAGE]},
-    {"role": "assistant", "content": None, "tool_calls": [CALL]},
-    {"role": "tool", "content": "A parrot.", "tool_call_id": "call_1"},
-]
 # OpenAI's name of the model goes up as the caller sent it; Azure's own client sends it, too.
 NAMED = {f"{route} asks .model is not named" for route in ROUTES.values()}
 NAMED_IN_CHAT = {f"{ROUTES[CHAT]} asks .model is not named"}

@@ -20,13 +20,13 @@ from h2o_relay.errors import (
     from_response,
 )
 from h2o_relay.http import HttpClient, Response
-from h2o_relay.openai_shape import seconds_to_wait
+from h2o_relay.openai_shape import beginning, seconds_to_wait
 from h2o_relay.types import Server
 
 from .app import App, read_config
 
 CONFIG_LIMIT = 32 * 2**20  # bytes; h2oGPT's is over 1 MiB
-ERROR_LIMIT = 64 * 1024  # bytes read of an error's body
+LOGIN_LIMIT = 64 * 1024  # bytes of the answer to a login
 COOKIE = re.compile(r"(?:^|,\s*)([!#$%&'*+.^_`|~0-9A-Za-z-]+)=([^;,\s]*)")
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 JSON = {"content-type": "application/json"}
@@ -117,7 +117,7 @@ async def _login(server: Server, client: GradioClient) -> dict[str, str]:
             if response.status >= 300:
                 raise await refusal(response, server)
             cookies = COOKIE.findall(response.headers.get("set-cookie", ""))
-            await response.read(ERROR_LIMIT)
+            await response.read(LOGIN_LIMIT)
     except UpstreamRedirect:
         return headers  # Gradio's answer where it has no users
     if cookies:
@@ -143,7 +143,7 @@ def base_of(server: Server) -> str:
 
 async def refusal(response: Response, server: Server) -> RelayError:
     """The error for a response of status 300 and above."""
-    body = await response.read(ERROR_LIMIT)
+    body = await beginning(response)
     for secret in secrets(server):
         body = body.replace(secret.encode(), b"***")
     wait = seconds_to_wait(response.headers.get("retry-after"))

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from conversations import HISTORY, whole_and_streamed
 
 from h2o_relay.kernel import Kernel
 from h2o_relay.plugins import Plugins
@@ -24,12 +25,6 @@ from .gradio_remote_site import CALL, HELLO, Site
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 NAME = "parrot"
 RUNS_ON = ("Hel", "lo ST", "OP", " and more")
-HISTORY = [
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": "one " * 60},
-    {"role": "assistant", "content": "first"},
-    {"role": "user", "content": "two"},
-]
 LISTED = repr([{"display_name": "big", "base_model": "org/big", "max_seq_len": 90}])
 PLAIN = {
     "version": "6.31.0", "protocol": "sse_v3", "api_prefix": "/gradio_api", "title": "Parrot",
@@ -72,19 +67,10 @@ def told(upstream: ScriptedUpstream) -> dict[str, Any]:
 async def both(kernel: Kernel, **asked: Any) -> tuple[str, Any]:
     """The answer's text, the same whole and streamed, and its usage."""
     asked = {"model": NAME, "messages": HELLO, **asked}
-    whole = await kernel.generate("chat", asked)
-    text, reasons, usage = "", [], None
-    streaming = {**asked, "stream": True, "stream_options": {"include_usage": True}}
-    async with kernel.stream("chat", streaming) as answer:
-        assert (answer.notes, answer.dropped) == (whole.notes, whole.dropped)
-        async for chunk in answer:
-            text += chunk.text
-            reasons += [chunk.finish_reason] if chunk.finish_reason else []
-            usage = chunk.usage or usage
-    assert whole.data["object"] == "chat.completion"
-    assert (text, reasons) == (whole.text, [whole.finish_reason]) == (text, ["stop"])
+    whole, usage = await whole_and_streamed(kernel, asked)
+    assert whole.finish_reason == "stop"
     assert usage == whole.usage
-    return text, usage
+    return whole.text, usage
 
 
 async def test_a_stop_string_is_cut() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conversations import cut_short
 
 from h2o_relay.chunks import Chunk
 from h2o_relay.errors import (
@@ -97,15 +98,7 @@ async def pieces(kernel: Kernel, **params: Any) -> list[Chunk]:
 
 async def failure(kernel: Kernel, order: str) -> tuple[str, RelayError]:
     """The text that came, and the error after it."""
-    text = ""
-    asked = {"messages": [{"role": "user", "content": order}], "stream": True}
-    try:
-        async with kernel.stream("chat", asked) as answer:
-            async for chunk in answer:
-                text += chunk.text
-    except RelayError as error:
-        return text, error
-    raise AssertionError(f"the stream did not fail after {text!r}")
+    return await cut_short(kernel, {"messages": [{"role": "user", "content": order}]})
 
 
 async def test_h2ogpt_lists_its_models(apps: Apps) -> None:

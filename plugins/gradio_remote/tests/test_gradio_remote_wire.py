@@ -172,6 +172,16 @@ async def test_a_refused_join(config: Asked, status: int, wanted: type[RelayErro
         assert caught.value.retry_after == 7
 
 
+@pytest.mark.parametrize("cut", [False, True])
+async def test_a_long_page_or_half_of_one_is_what_its_status_says(cut: bool) -> None:
+    page = whole(b"<html>" + b" " * 100_000, 503, "text/html")
+    script = play(page.wire[:200]) if cut else page
+    site = Site(CALL).on("/gradio_api/call/submit_nochat_api", script)
+    async with relay(site) as (kernel, _):
+        with pytest.raises(UpstreamUnavailable):
+            await said(kernel)
+
+
 @pytest.mark.parametrize(
     "body", [b"nonsense", b"[]", b"{}", b'{"event_id": 5}', b'{"event_id": "../../x"}']
 )

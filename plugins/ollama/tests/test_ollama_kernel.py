@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from conversations import HISTORY, whole_and_streamed
 
 import h2o_relay_ollama
 from h2o_relay.errors import InvalidRequest
@@ -23,12 +24,6 @@ from .ollama_standin import EMBEDDER, StandIn
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 NAME = "llama3.2"
-HISTORY = [
-    {"role": "system", "content": "Be brief."},
-    *user("one " * 60),
-    {"role": "assistant", "content": "first"},
-    *user("two"),
-]
 
 
 @asynccontextmanager
@@ -45,19 +40,10 @@ async def relayed(
 
 
 async def both(kernel: Kernel, **asked: Any) -> str:
-    """The answer's text, which must be the same whole and streamed, with usage and reason."""
-    whole = await kernel.generate("chat", {"model": NAME, **asked})
-    text, reasons, usage = "", [], None
-    streaming = {"model": NAME, "stream": True, "stream_options": {"include_usage": True}, **asked}
-    async with kernel.stream("chat", streaming) as answer:
-        assert answer.notes == whole.notes
-        async for chunk in answer:
-            text += chunk.text
-            reasons += [chunk.finish_reason] if chunk.finish_reason else []
-            usage = chunk.usage or usage
-    assert whole.data["object"] == "chat.completion"
-    assert (text, reasons, usage) == (whole.text, [whole.finish_reason], whole.usage)
-    return text
+    """The answer's text, the same whole and streamed, as is its usage."""
+    whole, usage = await whole_and_streamed(kernel, {"model": NAME, **asked})
+    assert usage == whole.usage
+    return whole.text
 
 
 async def test_stop_strings_go_to_the_server() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 import pytest
+from conversations import LONG, TOOL
 from published_spec import Published
 from recorded import Recorder
 
@@ -29,18 +30,6 @@ from .ollama_standin import CHATTY, EMBEDDER, StandIn
 PUBLISHED = Published.read(
     Path(__file__).with_name("ollama_published.json"), errors="ErrorResponse"
 )
-TOOL = {
-    "type": "function",
-    "function": {"name": "look", "description": "Looks.", "parameters": {"type": "object"}},
-}
-CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
-LONG = [
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": [{"type": "text", "text": "What is it?"}, IMAGE]},
-    {"role": "assistant", "content": None, "reasoning_content": "Hm.", "tool_calls": [CALL]},
-    {"role": "tool", "content": "A parrot.", "tool_call_id": "c1"},
-]
 
 
 def names(route: str, *found: str) -> set[str]:
@@ -142,7 +131,8 @@ async def test_whole_answers(ollama: Bench) -> None:
     await ollama.generate(messages=user("Hi"), logprobs=True, top_logprobs=2)
     await ollama.generate("text", text="Hi", logprobs=2)
     assert unlike(ollama) == CUTTING
-    await ollama.generate(messages=LONG)
+    messages = [{**m, "reasoning_content": "Hm."} if "tool_calls" in m else m for m in LONG]
+    await ollama.generate(messages=messages)
     assert unlike(ollama) == CUTTING | EARLIER
 
 

@@ -13,6 +13,8 @@ from h2o_relay.types import Server
 
 KEY_ENV = ("OPENAI_API_KEY",)
 URL_ENV = ("OPENAI_BASE_URL",)
+OPTION_ENV = {"organization": ("OPENAI_ORG_ID",), "project": ("OPENAI_PROJECT_ID",)}
+"""Where OpenAI's own client looks, for a string that names no other server."""
 CHAT_ONLY = ("gpt-3.5-turbo", "gpt-4")
 EXAMPLE = "openai_chat:None:https://api.example.com/v1:None:KEY"
 GROQ_URL = "https://api.groq.com/openai/v1"
@@ -36,6 +38,7 @@ def parse(text: str) -> Server | None:
         key=key,
         key_env=KEY_ENV,
         url_env=URL_ENV,
+        option_env=OPTION_ENV if url is None else {},
         chat_only=CHAT_ONLY,
         shown=reader.shown,
     )

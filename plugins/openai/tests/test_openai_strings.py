@@ -106,6 +106,16 @@ def test_organisation_and_project_are_sent() -> None:
     assert headers("groq:gsk", **env) == {"authorization": "Bearer gsk"}
 
 
+def test_the_vendors_own_names_of_them_are_for_its_server() -> None:
+    env = {"OPENAI_ORG_ID": "org-2", "OPENAI_PROJECT_ID": "proj_2", "OPENAI_API_KEY": "sk"}
+    told = {"openai-organization": "org-2", "openai-project": "proj_2"}
+    assert headers("openai_chat", **env) == {"authorization": "Bearer sk", **told}
+    assert headers("openai_chat", **env, H2O_OPENAI_PROJECT="own")["openai-project"] == "own"
+    assert headers("openai_chat:None:other.example/v1:None:k", **env) == {
+        "authorization": "Bearer k"
+    }
+
+
 @pytest.mark.parametrize(
     ("base_model", "api"),
     [

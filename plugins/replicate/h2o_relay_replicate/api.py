@@ -23,7 +23,7 @@ from h2o_relay.errors import (
     redact,
 )
 from h2o_relay.http import HttpClient
-from h2o_relay.openai_shape import ERROR_LIMIT, media_type, seconds_to_wait
+from h2o_relay.openai_shape import beginning, media_type, seconds_to_wait
 
 from .events import Events
 
@@ -91,7 +91,7 @@ class Api:
                             exchange.whole = kind == "done"
                             yield kind, text
                     return
-                found = _Found(response.status, response.headers, await response.read(ERROR_LIMIT))
+                found = _Found(response.status, response.headers, await beginning(response))
             if found.is_json or pause is None:
                 raise found.error(self._secret)
             await asyncio.sleep(pause)
@@ -116,7 +116,10 @@ class Api:
             method, self.checked(url), headers={**JSON, **(headers or {})}, body=body,
             first_byte=first_byte, total=total,
         ) as response:  # fmt: skip
-            data = await response.read(self.client.settings.max_event)
+            if response.status >= 300:
+                data = await beginning(response)
+            else:
+                data = await response.read(self.client.settings.max_event)
             return _Found(response.status, response.headers, data)
 
 

@@ -351,6 +351,13 @@ async def test_a_page_instead_of_an_answer_is_asked_for_again(start: str) -> Non
     assert len(cloud.predictions) == 1
 
 
+async def test_a_long_page_in_place_of_a_stream_is_no_other_error() -> None:
+    cloud = Cloud()
+    cloud.faults.append(("GET /stream", whole(b"<html>" + b" " * 100_000, 502, "text/html")))
+    async with relayed(cloud) as kernel:
+        assert (await kernel.generate("chat", chat("Hi"))).text == TEXT
+
+
 @pytest.mark.parametrize("streams", [True, False])
 async def test_pages_without_end_are_reported(streams: bool) -> None:
     cloud = Cloud(streams=streams, pace=0.01)

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import pytest
 
-from h2o_relay.errors import BadServerString
-from h2o_relay.testing.suite import BackendSuite, does_not_apply
+from h2o_relay.errors import BadServerString, UpstreamBadResponse
+from h2o_relay.testing.scripts import end, play
+from h2o_relay.testing.suite import BackendSuite, deviates, does_not_apply
 from h2o_relay.testing.wire import Wire
 
 from .standin import Llama2Container, OpenAIContainer, TgiContainer, only_these_keys
@@ -74,6 +75,14 @@ class TestSageMakerChat(BackendSuite):
     def server_for(self, url: str) -> str:
         self.environment.setenv("H2O_SAGEMAKER_ENDPOINT_URL", url)
         return "sagemaker_chat:test-model:us-east-2"
+
+    @pytest.mark.parametrize("how", ["generate", "stream"])
+    @deviates("the container's own status is in the body that AWS puts around its refusal")
+    async def test_a_refusal_that_breaks_off_is_what_its_status_says(self, how: str) -> None:
+        cut = play(self.speaks.refusal(503, "the reason").wire[:-9], end)
+        async with self.relay(lambda _: cut) as relay:
+            with pytest.raises(UpstreamBadResponse, match=r"container .* failed$"):
+                await getattr(relay, how)()
 
     def test_what_stands_in_the_wrong_field_is_not_shown(self) -> None:
         for text in (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
-from h2o_relay.errors import UpstreamAuthError, UpstreamError, UpstreamTimeout
+from h2o_relay.errors import UpstreamAuthError
 from h2o_relay.http import HttpClient, Response
-from h2o_relay.openai_shape import ERROR_LIMIT
+from h2o_relay.openai_shape import beginning
 from h2o_relay.types import Server
 
 from .account import Account
@@ -59,23 +59,12 @@ class Connection:
         )
         async with exchange as response:
             if response.status >= 300:
-                text = await _beginning(response)
+                text = await beginning(response)
                 error = refusal(response.status, response.headers, text, self.endpoint)
                 if isinstance(error, UpstreamAuthError):
                     self.account.forget()
                 raise error
             yield response
-
-
-async def _beginning(response: Response) -> bytes:
-    """What an error's body begins with, as far as it comes."""
-    body = b""
-    with suppress(UpstreamError, UpstreamTimeout):  # the status says enough
-        async for data in response:
-            body += data
-            if len(body) >= ERROR_LIMIT:
-                break
-    return body[:ERROR_LIMIT]
 
 
 @asynccontextmanager

@@ -103,10 +103,10 @@ def container_error(
     if mapped and status != FAILED_DEPENDENCY:
         whole = orjson.dumps({"error": error})
         return from_response(status, whole, retry_after=retry_after)
-    said = str(error["message"])[:MESSAGE_LIMIT]
+    said = f": {error['message']}"[:MESSAGE_LIMIT] if error["message"] else ""
     with_status = f" with {status}" if status else ""
     return UpstreamBadResponse(
-        f"the container of SageMaker endpoint {endpoint} failed{with_status}: {said}"
+        f"the container of SageMaker endpoint {endpoint} failed{with_status}{said}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from conversations import HISTORY
 
 from h2o_relay.errors import InvalidRequest
 from h2o_relay.prompts.catalog import get
@@ -18,12 +19,6 @@ RUNS_ON = ("Hel", "lo ST", "OP", " and more")
 TEXT = f"sagemaker:{ENDPOINT}:us-east-2"
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
-HISTORY = [
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": "one " * 60},
-    {"role": "assistant", "content": "first"},
-    {"role": "user", "content": "two"},
-]
 
 
 def saying(container: RuntimeWire, *texts: str) -> Any:

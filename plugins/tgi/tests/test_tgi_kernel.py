@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from conversations import HISTORY, whole_and_streamed
 
 import h2o_relay_tgi
 from h2o_relay.errors import ContextTooLong
@@ -22,12 +23,6 @@ from .tgi_standin import TgiStandIn, standing
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 NAME = "parrot"
-HISTORY = [
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": "one " * 60},
-    {"role": "assistant", "content": "first"},
-    {"role": "user", "content": "two"},
-]
 
 
 @asynccontextmanager
@@ -47,22 +42,12 @@ def ask(*texts: str, **more: Any) -> dict[str, Any]:
 
 
 async def both(kernel: Kernel, asked: dict[str, Any]) -> str:
-    """The answer's text, which must be the same whole and streamed, with usage and reason."""
-    whole = await kernel.generate("chat", asked)
-    text, reasons, usage = "", [], None
-    streaming = {**asked, "stream": True, "stream_options": {"include_usage": True}}
-    async with kernel.stream("chat", streaming) as answer:
-        assert answer.notes == whole.notes
-        async for chunk in answer:
-            text += chunk.text
-            reasons += [chunk.finish_reason] if chunk.finish_reason else []
-            usage = chunk.usage or usage
-    assert whole.data["object"] == "chat.completion"
-    assert (text, reasons) == (whole.text, [whole.finish_reason])
+    """The answer's text, the same whole and streamed, with usage."""
+    whole, usage = await whole_and_streamed(kernel, asked)
     assert usage is not None
     assert whole.usage is not None
     assert usage["prompt_tokens"] == whole.usage["prompt_tokens"] > 0
-    return text
+    return whole.text
 
 
 def paths(upstream: Any) -> list[str]:

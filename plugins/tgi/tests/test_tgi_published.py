@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 import pytest
+from conversations import TOOL
 from published_spec import Published
 from recorded import Exchange, Recorder
 
@@ -29,10 +30,6 @@ from .tgi_standin import TgiStandIn
 
 PUBLISHED = Published.read(Path(__file__).with_name("tgi_published.json"))
 CHAT = "POST /v1/chat/completions"
-TOOL = {
-    "type": "function",
-    "function": {"name": "look", "description": "Looks.", "parameters": {"type": "object"}},
-}
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
 # The router tags its answers with OpenAI's `object`, which the document leaves out.
 TAGGED = {f"{CHAT} answers 200 .object is not named"}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import until
 
 import h2o_relay_vllm as plugin
 from h2o_relay import settings
@@ -25,7 +26,7 @@ from h2o_relay.resolve import resolve
 from h2o_relay.settings import Settings
 from h2o_relay.types import Request, Server
 
-from .vllm_kit import COMMAND, FAKE, Fake, until
+from .vllm_kit import COMMAND, FAKE, Fake
 
 MODEL = "org/model"
 SAY = {"model": MODEL, "messages": [{"role": "user", "content": "Say it."}]}

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import shlex
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import alive
 
 FAKE = Path(__file__).with_name("vllm_fake.py")
 COMMAND = shlex.join([sys.executable, str(FAKE)])
@@ -57,20 +54,4 @@ class Fake:
 
     @property
     def alive(self) -> list[int]:
-        return [pid for pid in self.pids if is_alive(pid)]
-
-
-def is_alive(pid: int) -> bool:
-    """A process that nobody has waited for yet still has an entry, with state Z."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
-    return shown.stdout.strip()[:1] not in ("", "Z")
-
-
-async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - a process, not an event
-            await asyncio.sleep(0.02)
+        return [pid for pid in self.pids if alive(pid)]

@@ -56,7 +56,11 @@ CHECKS: Mapping[str, Sequence[str]] = {
         "test_a_list_of_the_wrong_shape_is_no_list",
         "test_a_model_is_listed",
     ),
-    "refusals": ("test_a_status_becomes_its_error", "test_a_redirect_is_not_followed"),
+    "refusals": (
+        "test_a_status_becomes_its_error",
+        "test_a_refusal_that_breaks_off_is_what_its_status_says",
+        "test_a_redirect_is_not_followed",
+    ),
     "errors in a 200": (
         "test_what_is_not_an_answer_is_an_error",
         "test_an_error_in_mid_stream_follows_the_text",

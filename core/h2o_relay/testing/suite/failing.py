@@ -67,6 +67,13 @@ class FailingTests(SuiteBase):
             assert MESSAGE in error.message
 
     @pytest.mark.parametrize("how", ["generate", "stream"])
+    async def test_a_refusal_that_breaks_off_is_what_its_status_says(self, how: str) -> None:
+        cut = play(self.speaks.refusal(503, MESSAGE).wire[:-9], end)
+        async with self.relay(lambda _: cut) as relay:
+            error = await _failure(relay, how)
+        assert type(error) is self.statuses[503][0]
+
+    @pytest.mark.parametrize("how", ["generate", "stream"])
     async def test_what_is_not_an_answer_is_an_error(self, how: str) -> None:
         page = whole(b"<html><body>It works!</body></html>", content_type="text/html")
         for answer in (
