@@ -50,6 +50,8 @@ class Administration:
         self._tail = tail
         self._started = time.time()
         self._written: dict[str, Mapping[str, Any]] = {}
+        self._unread: set[str] = set()
+        """Ids of stored models that cannot be read any more, and only be removed."""
         self._turn = asyncio.Lock()
 
     async def restore(self) -> None:
@@ -59,7 +61,8 @@ class Administration:
                 spec = self._spec(entry)
                 self._start(spec, id)
             except RelayError as error:
-                log.warning("a model that was added before is left out: %s", error.message)
+                log.warning("the model %s, added before, is left out: %s", id, error.message)
+                self._unread.add(id)
             self._written[id] = entry
 
     # What there is.
@@ -95,7 +98,9 @@ class Administration:
         if engine is not None and "fetch" in plugins.get(engine).hooks:
             return _found(server, (), plugins.get(engine).capabilities(server).kinds, "")
         settings = self._kernel.settings
-        async with Kernel(settings, [spec], plugins) as look:
+        look = Kernel(settings, [spec], plugins)
+        look.instance = self._kernel.instance  # so that a relay that is shown itself says so
+        async with look:
             await look.settled(min(LOOK, settings.request_timeout))
             one = look.entries[0]
             problem = "" if one.state == "ready" else one.reason or "it has not answered yet"
@@ -141,12 +146,16 @@ class Administration:
 
     async def remove(self, id: str) -> None:
         async with self._turn:
-            found = self._entry(id)
-            self._refuse_given(found)
+            unread = id in self._unread
+            found = None if unread else self._entry(id)
+            if found is not None:
+                self._refuse_given(found)
             if self._keeper is not None:
                 await self._keeper.delete(id)
+            self._unread.discard(id)
             self._written.pop(id, None)
-            self._kernel.remove(found)
+            if found is not None:
+                self._kernel.remove(found)
 
     async def entry(self, id: str) -> Mapping[str, Any]:
         found = self._entry(id)
@@ -189,6 +198,7 @@ class Administration:
     def _spec(self, entry: Mapping[str, Any]) -> ServerSpec:
         """What an entry says, its server read. Raises InvalidRequest, BadServerString."""
         entry = dict(entry)
+        _refuse_masks(entry)
         visible = _flag(entry.pop("visible", True))
         try:
             spec, _ = keys.spec(1, entry, tuning.of_settings(self._kernel.settings))
@@ -247,6 +257,14 @@ class Administration:
                 "hidden.",
                 code="not_added",
             )
+
+
+def _refuse_masks(entry: Mapping[str, Any]) -> None:
+    """A secret that was shown as "***" is known only while its value is left as it was shown."""
+    for key in ("inference_server", *SECRETS):
+        value = entry.get(key)
+        if isinstance(value, str) and (MASK in value if key not in SECRETS else value == MASK):
+            raise InvalidRequest(f"{key} has {MASK} in it: write the key in its place", param=key)
 
 
 def _flag(value: Any) -> bool:

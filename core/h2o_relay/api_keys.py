@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .lock.source import UNREAD, literal
-from .settings import SettingError, Settings
+from .settings import SettingError, Settings, user_path
 
 FLAG = "--h2ogpt_api_keys"
 EXAMPLE = f"{FLAG}=\"['key1', 'key2']\" or {FLAG}=keys.json"
@@ -103,13 +103,19 @@ class ApiKeys:
             log.info("%s: %d keys, read again", FLAG, len(self._keys - self._own))
 
 
+def is_listed(settings: Settings) -> bool:
+    """Whether h2oGPT's list holds a key, or is a file, which may hold some. Raises SettingError."""
+    path, listed = _given(settings.h2ogpt_api_keys)
+    return path is not None or bool(listed)
+
+
 def _given(text: str | None) -> tuple[Path | None, frozenset[str]]:
     """The file, or the keys of a list."""
     word = (text or "").strip()
     if not word:
         return None, frozenset()
     if word[0] not in "[(":
-        return Path(word).expanduser(), frozenset()
+        return user_path(word), frozenset()
     value = literal(word) if len(word) <= SIZE_LIMIT else UNREAD
     return None, _words(value)
 

@@ -12,7 +12,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from difflib import get_close_matches
 
-from .errors import PluginError, RelayError, UpstreamError, UpstreamUnidentified
+from .errors import PluginError, RelayError, UpstreamError, UpstreamUnidentified, redact
 from .http import HttpClient
 from .identification import identify
 from .links import Link
@@ -67,7 +67,9 @@ class Catalog:
                 pause, wait = wait, min(wait * 2, LONGEST_WAIT)
             except Exception as error:
                 log.error("%s: its plugin failed", entry.server.shown, exc_info=error)
-                self._away(entry, PluginError(f"its plugin failed: {error}"))
+                server = entry.link.server if entry.link else entry.server
+                said = redact({"": str(error)}, server.key)[""]
+                self._away(entry, PluginError(f"its plugin failed: {said}"))
                 pause, wait = wait, min(wait * 2, LONGEST_WAIT)
             else:
                 pause = self._http.settings.refresh

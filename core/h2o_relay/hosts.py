@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
+from .api_keys import is_listed
 from .settings import Settings
 
 ANY = "*"
@@ -20,9 +21,9 @@ def is_loopback(host: str) -> bool:
 
 
 def is_keyed(settings: Settings) -> bool:
-    """Whether callers of the API present a key."""
-    listed = settings.h2ogpt_api_keys and settings.enforce_h2ogpt_api_key is not False
-    return bool(settings.api_key or listed)
+    """Whether callers of the API present a key. Raises SettingError for a list that is none."""
+    listed = settings.enforce_h2ogpt_api_key is not False and is_listed(settings)
+    return bool(settings.api_key) or listed
 
 
 def is_exposed(settings: Settings) -> bool:

@@ -24,7 +24,7 @@ from . import remote_server
 from .admin import DeploymentView, Found, FoundModel, Series, System, Tried
 from .answer import Answer
 from .chunks import Completion
-from .errors import RelayError
+from .errors import RelayError, UpstreamBadResponse
 from .forwarding import Forwarded
 from .http import HttpClient, Response
 from .kernel import Kernel
@@ -39,6 +39,7 @@ REFRESH = 30.0  # seconds between looks at the list; events come at once
 PATIENCE = 24 * 3600.0  # seconds; the relay watches its servers' clocks, we do not
 AGAIN = 0.5  # seconds before the event stream is opened again
 LIMIT = 64 * 2**20  # bytes of an answer of /admin
+NOT_OURS = "what answers is no relay, or one of another version"
 PENDING = frozenset({"opening", "listing"})
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,8 @@ class RemoteKernel:
                 self._lost("the relay has ended the stream of its events")
             except RelayError as error:
                 self._lost(error.message)
+            except (ValueError, LookupError, TypeError, AttributeError):
+                self._lost(NOT_OURS)
             await asyncio.sleep(AGAIN)
 
     async def _events(self, response: Response) -> None:
@@ -105,6 +108,8 @@ class RemoteKernel:
             for event in splitter.feed(data).split(b"\n\n"):
                 if event:
                     self._told(orjson.loads(event.removeprefix(b"data: "))["data"])
+            if splitter.error is not None:
+                raise splitter.error
 
     def _told(self, data: list[dict[str, Any]]) -> None:
         self._views, self._away = tuple(view_of(each) for each in data), ""
@@ -240,7 +245,10 @@ class RemoteKernel:
         ) as response:
             if response.status >= 400:
                 raise await remote_server.refusal(response)
-            return dict(orjson.loads(await response.read(LIMIT)))
+            try:
+                return dict(orjson.loads(await response.read(LIMIT)))
+            except (ValueError, TypeError):
+                raise UpstreamBadResponse(NOT_OURS) from None
 
 
 def view_of(data: Mapping[str, Any]) -> DeploymentView:

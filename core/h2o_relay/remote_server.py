@@ -6,12 +6,12 @@ The shapes are those of OpenAI's API reference, the errors those of `h2o_relay.e
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import orjson
 
-from .errors import RelayError, UpstreamRejected, error_object
+from .errors import InvalidRequest, RelayError, UpstreamRejected, error_object
 from .hookspecs import hookimpl
 from .http import HttpClient, Response
 from .openai_shape import pass_note
@@ -64,7 +64,7 @@ def model_of(view: dict[str, Any]) -> Model:
 
 @hookimpl
 async def stream(server: Server, client: HttpClient, request: Request) -> AsyncIterator[Chunk]:
-    body = orjson.dumps({**request.params, "model": request.deployment.model})
+    body = encoded({**request.params, "model": request.deployment.model})
     headers = {"content-type": "application/json"}
     to = target(server, Call(method="POST", path="/chat/completions", headers=headers, body=body))
     splitter = Splitter(client.settings.max_event)
@@ -81,6 +81,14 @@ async def stream(server: Server, client: HttpClient, request: Request) -> AsyncI
                 yield _checked(payload)
             if splitter.done:
                 return
+
+
+def encoded(params: Mapping[str, Any]) -> bytes:
+    """Raises InvalidRequest for what JSON cannot say: half a character, or a number too large."""
+    try:
+        return orjson.dumps(params)
+    except TypeError as error:
+        raise InvalidRequest(f"the request cannot be sent: {error}") from None
 
 
 def dropped(response: Response) -> list[str]:

@@ -153,22 +153,39 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
+def user_path(text: str) -> Path:
+    """A path, its `~` the user's home. That of an unknown user stays as it is, as in a shell."""
+    return Path(os.path.expanduser(text))
+
+
+def _folder(text: str, name: str) -> Path:
+    """A folder that is made if need be. Raises SettingError for the home of an unknown user."""
+    path = user_path(text)
+    if str(path).startswith("~"):
+        raise SettingError(f"{name}: {path.parts[0]} is nobody's home folder")
+    return path
+
+
 def cache_dir(env: Mapping[str, str] | None = None) -> Path:
-    """Where downloaded models are kept: H2O_CACHE_DIR, else the user's cache directory."""
+    """Where downloaded models are kept: H2O_CACHE_DIR, else the user's cache directory. Raises
+    SettingError.
+    """
     chosen = (environment() if env is None else env).get("H2O_CACHE_DIR")
     if chosen:
-        return Path(chosen).expanduser()
+        return _folder(chosen, "H2O_CACHE_DIR")
     return Path(platformdirs.user_cache_dir("h2o-relay", appauthor=False))
 
 
 def store_url(settings: Settings) -> str:
-    """The database that holds the relay's data, as a URL of SQLAlchemy. It may hold a password."""
+    """The database that holds the relay's data, as a URL of SQLAlchemy. It may hold a password.
+    Raises SettingError.
+    """
     if settings.store:
         return settings.store
     return "sqlite:///" + quote(str(data_dir(settings) / "relay.db"), safe=" +/")
 
 
 def data_dir(settings: Settings) -> Path:
-    """The folder of the relay's data; it need not exist yet."""
+    """The folder of the relay's data; it need not exist yet. Raises SettingError."""
     chosen = settings.save_dir or platformdirs.user_data_dir("h2o-relay", appauthor=False)
-    return Path(chosen).expanduser().absolute()
+    return _folder(chosen, "--save-dir").absolute()

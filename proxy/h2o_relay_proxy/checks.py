@@ -280,6 +280,7 @@ CHECKS: dict[str, Check] = {
     "tool_choice": _either(str, dict, wanted="a string or an object"),
     "response_format": _of(dict, "an object"),
     "echo": _of(bool, "true or false"),
+    "continue_final_message": _of(bool, "true or false"),
     "truncation": _one_of("auto", "disabled"),
     "user": _of(str, "a string"),
 }

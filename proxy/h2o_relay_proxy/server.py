@@ -10,8 +10,8 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TextIO
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from typing import Any, TextIO
 
 import uvicorn
 
@@ -74,8 +74,8 @@ async def _serve(
                 settle_memory()
                 async with chat_ui(settings, url, key) as ui:
                     tasks = [
-                        asyncio.create_task(announce(kernel, settings, url, ui, out)),
-                        asyncio.create_task(restored(admin)),
+                        watched(announce(kernel, settings, url, ui, out)),
+                        watched(restored(admin)),
                     ]
                     try:
                         await server.stopped.wait()
@@ -84,6 +84,19 @@ async def _serve(
                             task.cancel()
                         await asyncio.gather(*tasks, return_exceptions=True)
             return server.status
+
+
+def watched(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """A task that nobody waits for: if it fails, the log says so at once."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_log_failure)
+    return task
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.error("something beside the answers failed", exc_info=error)
 
 
 async def restored(admin: Administration) -> None:

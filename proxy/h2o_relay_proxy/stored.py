@@ -67,5 +67,7 @@ async def _own(settings: Settings, opening: asyncio.Future[Keeper | None]) -> No
         log.warning("%s: %s is not installed", NOT_KEPT, error.name)
     except RelayError as error:
         log.warning("%s: %s", NOT_KEPT, error.message)
+    except Exception:  # whoever adds a model waits for an answer
+        log.exception("%s", NOT_KEPT)
     if not opening.done():
         opening.set_result(None)

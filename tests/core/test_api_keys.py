@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from h2o_relay.api_keys import LOOK_AGAIN, ApiKeys
+from h2o_relay.hosts import is_keyed
 from h2o_relay.settings import SettingError
 from h2o_relay.testing.settings import quick
 
@@ -58,6 +59,7 @@ def test_who_needs_a_key_and_which_are_good(
     found = keys(**given)
     assert (found.needed, found.needed_by_calls) == (needed, by_calls)
     assert good(found) == known
+    assert is_keyed(quick(**given)) is needed  # else it might listen beyond loopback, and be open
     assert found.admits(None) is not by_calls
     assert all(found.admits(key) for key in known)
 

@@ -63,6 +63,7 @@ def test_what_is_typed_is_meant(
         (["--model_lock", LOCK, "--base_model=x"], "--model-lock and --base-model cannot"),
         (["--model_lock=[{'basemodel':'x'}]"], "--model-lock: entry 0: unknown key 'basemodel'"),
         (["--model_lock=@/no/such"], "--model-lock: cannot read /no/such: No such file"),
+        (["--model_lock=@~no/such"], "--model-lock: cannot read ~no/such: No such file"),
         (["--model_lock="], "--model-lock is neither a Python literal nor JSON"),
         (["--base_model=llama"], "--base-model: nothing here can run 'llama': llama.cpp runs"),
         (["--visible_models=x", "--model_lock", LOCK.replace("}]", ",'base_model':'b'}]")],
@@ -92,7 +93,8 @@ def test_a_lock_without_quotes_is_shown_with_them(call: H2O, served: list[Any]) 
         "[{'inference_server':'vllm:h:80:/v1:sk-SECRET','base_model':'a','h2ogpt_key':'sk-SECRET'},"
         "{'inference_server':'openai_chat','base_model':'b'}]"
     )
-    for written in (lock, lock.replace(",", ", ").replace(":'", ": '")):
+    spaced = lock.replace(",", ", ").replace(":'", ": '")
+    for written in (lock, spaced, spaced.replace("'", "\\'"), spaced.replace("'", '\\"')):
         for flag in (f"--model_lock={written}", f"--model-lock {written}"):
             done = subprocess.run(
                 [bash, "--norc", "-c", f"printf '%s\\0' {flag} --port=1"],
@@ -183,6 +185,10 @@ def test_other_flags_are_answered(call: H2O, served: list[Any]) -> None:
         ("--enforce_h2ogpt_ui_key=True", "there is no key"),
         ("--share=True", "there is no public link"),
         ("--auth_access=ajar", "not one of open, closed"),
+        ("--save_dir=~nobody-here/x", "--save-dir: ~nobody-here is nobody's home folder"),
+        ("--h2ogpt_api_keys=~nobody-here/x", "cannot read ~nobody-here/x: No such file"),
+        ("--api-key=file:~nobody-here/x", "cannot read ~nobody-here/x: No such file"),
+        ("--chat_template=~nobody-here/x", "cannot be read as a file: No such file"),
     ],
 )
 def test_who_may_come_is_checked_before_anything_starts(

@@ -573,6 +573,16 @@ class TestBrokenPlugins:
             assert (status.state, status.models) == ("offline", ())
             assert "plugin failed" in status.reason
 
+    async def test_a_key_in_what_a_plugin_raises_is_not_shown(self) -> None:
+        async def list_models(server: Server) -> list[Model]:
+            raise ValueError(f"no list for {server.key}")
+
+        plugins = plain.plugins(list_models=list_models)
+        server = "plain:http://127.0.0.1:9/v1:sk-canary-771"
+        async with Kernel(quick(), [server], plugins) as kernel:
+            await kernel.settled(2)
+            assert kernel.status()[0].reason == "its plugin failed: no list for ***"
+
     async def test_capabilities(self) -> None:
         def capabilities() -> Capabilities:
             raise ZeroDivisionError("none")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from h2o_relay.kernel import Given, Kernel
 from h2o_relay.plugins import Plugins
 from h2o_relay.remote import RemoteKernel
 from h2o_relay.testing import echo
+from h2o_relay.testing.scripts import json, sse
 from h2o_relay.testing.settings import quick
+from h2o_relay.testing.upstream import ScriptedUpstream
 from h2o_relay_proxy.app import create_app
 from h2o_relay_proxy.ports import address, bind
 from h2o_relay_proxy.server import running
@@ -70,6 +73,17 @@ def names(kernel: RemoteKernel) -> list[str]:
     return [deployment.name for deployment in kernel.models()]
 
 
+async def test_a_stored_model_that_cannot_be_read_can_be_removed() -> None:
+    kept = Kept()
+    kept.entries["0badc0de"] = {"inference_server": "no-such-prefix:x", "base_model": "m"}
+    async with remote(kept=kept) as (there, _):
+        assert names(there) == ["m"]
+        await there.remove("0badc0de")
+        assert kept.entries == {}
+        with pytest.raises(RelayError, match="no such deployment"):
+            await there.remove("0badc0de")
+
+
 async def test_it_answers_like_the_kernel() -> None:
     async with remote() as (there, kernel):
         assert names(there) == [model.name for model in kernel.models()] == ["m"]
@@ -112,6 +126,16 @@ async def test_a_model_is_added_used_hidden_changed_and_removed() -> None:
         await there.change(id, {"base_model": "Other", "h2ogpt_key": "***", "visible": True})
         await until(lambda: "Other" in names(there))
         assert kept.entries[id]["h2ogpt_key"] == SECRET
+
+        for changes in (
+            {"inference_server": "vllm:h:2:None:***"},
+            {"inference_server": "echo:***"},
+        ):
+            with pytest.raises(RelayError, match="write the key in its place"):
+                await there.change(id, changes)
+        with pytest.raises(RelayError, match="write the key in its place"):
+            await there.add({"inference_server": "echo:x", "h2ogpt_key": "***"})
+        assert kept.entries[id]["inference_server"] == "echo:new"
 
         await there.remove(id)
         await until(lambda: "Other" not in names(there))
@@ -208,8 +232,11 @@ async def test_events_come_at_once_and_end_with_their_reader() -> None:
 
 
 async def test_the_system_holds_no_secret() -> None:
-    async with remote(api_key=SECRET, http_proxy=f"http://u:{SECRET}@proxy:1") as (there, _):
+    store = f"postgresql+psycopg://u:{SECRET}@host/name?password={SECRET}"
+    proxy = f"http://u:{SECRET}@proxy:1"
+    async with remote(api_key=SECRET, http_proxy=proxy, store=store) as (there, _):
         system = await there.system()
+        assert system.settings["store"] == "postgresql+psycopg://***@host/name"
         assert system.settings["api_key"] == "***"
         assert SECRET not in repr(system)
         assert any(plugin["name"] == "echo" for plugin in system.plugins)
@@ -228,6 +255,21 @@ async def test_it_finds_a_relay_that_was_away() -> None:
         await until(lambda: there.status()[0].state == "offline")
 
 
+@pytest.mark.parametrize("event", [b"{", b"[]", b'{"data":[{"id":"x","name":"y"}]}'])
+async def test_what_is_no_relay_is_said_and_asked_again(event: bytes) -> None:
+    async with (
+        ScriptedUpstream(sse([event])) as upstream,
+        RemoteKernel(upstream.url, KEY, quick()) as it,
+    ):
+        for _ in range(2):
+            await until(lambda: "no relay" in it.status()[0].reason)
+            upstream.requests.clear()
+            await until(lambda: any("changes" in each.path for each in upstream.requests))
+        upstream.script = json([1])
+        with pytest.raises(RelayError, match="no relay"):
+            await it.system()
+
+
 async def test_a_look_starts_no_engine_but_asks_servers() -> None:
     async with Kernel(quick(), [], Plugins.discover("vllm,llama_cpp")) as kernel:
         admin = Administration(kernel)
@@ -236,3 +278,13 @@ async def test_a_look_starts_no_engine_but_asks_servers() -> None:
         server = await admin.identify({"inference_server": "vllm_chat:127.0.0.1:9"})
         assert server.plugin == "vllm"
         assert "could not be reached" in server.problem
+
+
+async def test_a_look_at_the_relay_itself_says_so() -> None:
+    plugins = Plugins.of(echo=echo, vllm=import_module("h2o_relay_vllm"))
+    async with Kernel(quick(), ["echo:m"], plugins) as kernel:
+        admin, sock = Administration(kernel), bind("127.0.0.1", 0)
+        await kernel.settled(10)
+        async with running(create_app(kernel, quick(), kernel.instance), quick(), sock):
+            found = await admin.identify({"inference_server": f"vllm:{address(sock)}/v1"})
+            assert "the relay itself" in found.problem

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import orjson
 import pytest
+from conversations import streamed
 
-from h2o_relay.errors import RelayError
+from h2o_relay.errors import InvalidRequest, RelayError
 from h2o_relay.remote import RemoteKernel
 from h2o_relay.testing.scripts import chunk, event, json, play, sse
 from h2o_relay.testing.settings import quick
@@ -50,16 +52,9 @@ async def opened(upstream: ScriptedUpstream, answer: Script) -> AsyncIterator[Re
 
 async def heard(upstream: ScriptedUpstream, answer: Script) -> tuple[str, RelayError | None]:
     """An answer's text, and what it ended with."""
-    text = ""
     async with opened(upstream, answer) as kernel:
-        asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-        try:
-            async with kernel.stream("chat", asked) as stream:
-                async for piece in stream:
-                    text += piece.text
-        except RelayError as error:
-            return text, error
-    return text, None
+        hi = {"role": "user", "content": "hi"}
+        return await streamed(kernel, {"model": "m", "messages": [hi]})
 
 
 async def test_the_key_goes_with_every_request(scripted_upstream: ScriptedUpstream) -> None:
@@ -75,6 +70,17 @@ async def test_what_a_newer_relay_says_is_no_fault(scripted_upstream: ScriptedUp
     async with opened(scripted_upstream, json({})) as kernel:
         (view,) = kernel.deployments()
         assert (view.name, view.kinds, view.max_context) == ("m", ("chat",), 4096)
+
+
+@pytest.mark.parametrize("more", [{"max_tokens": 2**64}, {"user": "\ud83d"}])
+async def test_what_json_cannot_say_is_refused(
+    scripted_upstream: ScriptedUpstream, more: dict[str, Any]
+) -> None:
+    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **more}
+    async with opened(scripted_upstream, sse([event_of("stop")])) as kernel:
+        with pytest.raises(InvalidRequest, match="the request cannot be sent"):
+            async with kernel.stream("chat", asked):
+                pass
 
 
 async def test_an_error_of_the_relay_is_not_reworded(scripted_upstream: ScriptedUpstream) -> None:

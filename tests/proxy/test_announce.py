@@ -19,6 +19,7 @@ from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import Answer, Received, ScriptedUpstream
 from h2o_relay_proxy.announce import announce
 from h2o_relay_proxy.chat_ui import ChatUI
+from h2o_relay_proxy.server import watched
 
 from .kit import listing, said, serving
 
@@ -133,3 +134,12 @@ async def test_names_cannot_steer_the_terminal() -> None:
         models, _, curl = await said_of(ServerSpec(server=server))
     assert models == f"Model  evil[2J name   ({server})"
     assert "\x1b" not in curl
+
+
+async def test_what_nobody_waits_for_fails_aloud(caplog: pytest.LogCaptureFixture) -> None:
+    async def fails() -> None:
+        raise ZeroDivisionError
+
+    await asyncio.wait([watched(fails())])
+    await asyncio.sleep(0)
+    assert "ZeroDivisionError" in caplog.text

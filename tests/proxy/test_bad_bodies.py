@@ -207,6 +207,7 @@ async def test_models_that_are_not_there(
         params_of("stream invalid_type", stream="yes"),
         params_of("stream invalid_type", stream=1),
         params_of("stream_options invalid_type", stream_options=[]),
+        params_of("continue_final_message invalid_type", continue_final_message="yes"),
         params_of("stop invalid_type", stop=5),
         params_of("stop[0] invalid_value", stop=[""]),
         params_of("stop invalid_value", stop=""),

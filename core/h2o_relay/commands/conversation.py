@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ..settings import user_path
+
 Ending = Literal["complete", "stopped", "failed"]
 MARKS: dict[Ending, str] = {
     "complete": "",
@@ -63,7 +65,7 @@ class Conversation:
     def save(self, name: str) -> Path:
         """Write the conversation to a new file: OpenAI's messages if it ends in .json, else
         Markdown. Raises OSError, also where the file exists."""
-        path = Path(name).expanduser()
+        path = user_path(name)
         if path.suffix == ".json":
             messages = self.messages("")[:-1]
             text = json.dumps(messages, indent=2, ensure_ascii=False) + "\n"

@@ -45,7 +45,7 @@ def refuse_pieces(words: Sequence[str]) -> None:
     from ..lock import keys, shell, source
 
     values = words_of(words)
-    if all(_is_whole(value) for value in values):
+    if all(_is_one(value, words) and _is_whole(value) for value in values):
         return
     entries = shell.rejoin(values, keys.known())
     if entries is None:
@@ -55,6 +55,11 @@ def refuse_pieces(words: Sequence[str]) -> None:
         "the shell has taken --model_lock apart, for it has no quotes around it; with quotes:",
         "  " + shell.quoted(entries, "--model_lock", _hidden),
     )
+
+
+def _is_one(value: str, words: Sequence[str]) -> bool:
+    """White space has not cut it: with its inner quotes kept it is read again when put together."""
+    return any(word in (value, f"{name}={value}") for word in words for name in NAMES)
 
 
 def _is_whole(value: str) -> bool:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from .. import settings as table
-from ..settings import SettingError, Settings
+from ..settings import SettingError, Settings, user_path
 from ..settings_page import NAMES as PAGE
 from .argv import BadSwitch, normalise, repeated
 from .option_help import GROUPS, group_of, metavar_of, note_of
@@ -234,7 +233,7 @@ def secret(name: str, value: str) -> str:
 
 
 def _first_line(path: str) -> str:
-    with Path(path).expanduser().open(encoding="utf-8") as file:
+    with user_path(path).open(encoding="utf-8") as file:
         return file.readline()
 
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import click
 
+from ..settings import user_path
 from .failures import FAILED, Failure, Mistake
 from .options import RelayCommand, note, switch
 
@@ -87,7 +87,7 @@ def install_plugins(names: tuple[str, ...], **flags: Any) -> None:
 
 def _read(name: str, editable: bool) -> Wanted:
     """Raises Mistake for what is neither a name nor a place."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_dir():
         if not (path / "pyproject.toml").is_file():
             raise Mistake(f"{name} is a folder without a pyproject.toml")

@@ -6,12 +6,12 @@ import ast
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from ..prompts.messages import SYSTEM_ROLES
+from ..settings import user_path
 from .failures import Mistake
 
 EXAMPLE: tuple[dict[str, Any], ...] = (
@@ -59,7 +59,7 @@ def text_file(path: str, option: str) -> str:
     try:
         if path == "-":
             return sys.stdin.buffer.read().decode("utf-8-sig")
-        return Path(path).expanduser().read_bytes().decode("utf-8-sig")
+        return user_path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise Mistake(f"{option}: cannot read {path}: {error.strerror}") from None
     except ValueError as error:

@@ -147,12 +147,16 @@ def is_typed(secret: str | None) -> bool:
 
 
 def check_access(settings: Settings) -> None:
-    """Raise SettingError where who may use the relay cannot be told from its settings."""
+    """Raise SettingError where the settings do not tell who may use the relay, or where its data
+    is kept.
+    """
     from ..api_keys import ApiKeys
     from ..auth_settings import read_auth
+    from ..settings import store_url
 
     read_auth(settings)
     ApiKeys(settings)
+    store_url(settings)
 
 
 def two_ports(settings: Settings) -> Settings:

@@ -6,9 +6,9 @@ import ast
 import json
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from ..settings import user_path
 from .errors import LockError
 
 FLAG = "--model-lock"
@@ -61,7 +61,7 @@ def entries(value: Any, place: str) -> list[dict[str, Any]]:
 
 
 def _file(name: str) -> list[dict[str, Any]]:
-    path = Path(name.strip()).expanduser()
+    path = user_path(name.strip())
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:

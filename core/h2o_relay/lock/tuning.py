@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidRequest
-from ..settings import Settings
+from ..settings import Settings, user_path
 from ..types import Tuning
 from . import sampling
 from .errors import LockError, shown
@@ -98,7 +97,7 @@ def template(value: str, place: str) -> str:
     if "{" in text:
         return text
     try:
-        return Path(value.removeprefix("@")).expanduser().read_text(encoding="utf-8")
+        return user_path(value.removeprefix("@")).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise LockError(

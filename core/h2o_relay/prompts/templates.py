@@ -2,8 +2,7 @@
 
 The functions and options are those of transformers (its `apply_chat_template`), which templates
 are written for. They come from outside, so that they run in Jinja's immutable sandbox in a process
-of its own with limits on time, memory and output. No field of a request may become a template or
-one of `extra`: that is for whoever calls `render`.
+of its own with limits on time, memory and output. No field of a request may become a template.
 """
 
 from __future__ import annotations
@@ -88,50 +87,46 @@ class TemplateRenderer:
         tools: Sequence[Mapping[str, Any]] | None = None,
         bos_token: str = "",
         eos_token: str = "",
-        add_generation_prompt: bool = True,
         continue_final: bool = False,
-        extra: Mapping[str, Any] | None = None,
-        fake_system_question: str = FAKE_SYSTEM_QUESTION,
     ) -> Rendered:
         """The prompt for OpenAI messages.
 
         A template that refuses or ignores a system prompt is given it as the answer to
-        `fake_system_question` in a first turn, as h2oGPT does (an empty question turns that off).
+        `FAKE_SYSTEM_QUESTION` in a first turn, as h2oGPT does.
         `continue_final`: the assistant's message at the end is the answer's beginning. Raises
         InvalidRequest for messages that the template refuses, and for a template that is wrong,
         does what it may not, or takes more than its limits.
         """
         values: dict[str, Any] = {
-            **(extra or {}),
             "tools": list(tools) if tools else None,
             "documents": None,
             "bos_token": bos_token,
             "eos_token": eos_token,
-            "add_generation_prompt": add_generation_prompt and not continue_final,
+            "add_generation_prompt": not continue_final,
         }
         prepared = _prepared(template, messages)
-        text = await self._with_system(_checked(template), prepared, values, fake_system_question)
+        text = await self._with_system(_checked(template), prepared, values)
         if continue_final:
             text = _continued(text, prepared[-1])
         stops = dict.fromkeys([eos_token, *(end for end in TURN_ENDS if end in template)])
         return Rendered(text, tuple(s for s in stops if s), by_name_or_number("unknown"))
 
     async def _with_system(
-        self, template: str, messages: list[dict[str, Any]], values: dict[str, Any], question: str
+        self, template: str, messages: list[dict[str, Any]], values: dict[str, Any]
     ) -> str:
         spoken = [m["content"] for m in messages if m["role"] in SYSTEM_ROLES]
         system = JOINT.join(filter(None, spoken))
         refused: TemplateRejected | None = None
         try:
             text = await self._text(template, messages, values)
-            if not system or not question or _contains(text, system):
+            if not system or _contains(text, system):
                 return text
         except TemplateRejected as error:
-            if not system or not question:
+            if not system:
                 raise
             refused = error
         told = [
-            {"role": "user", "content": question},
+            {"role": "user", "content": FAKE_SYSTEM_QUESTION},
             {"role": "assistant", "content": system},
             *(m for m in messages if m["role"] not in SYSTEM_ROLES),
         ]

@@ -74,8 +74,6 @@ async def test_a_usual_template(renderer: TemplateRenderer) -> None:
         "<|im_start|>assistant\n"
     )
     assert done.stops == ("<|endoftext|>", "<|im_end|>")
-    closed = await renderer.render(CHATML, USER, add_generation_prompt=False)
-    assert closed.prompt == "<|im_start|>user\nHi é 你<|im_end|>\n"
     cutter = StopCutter.of(done.prompt_type, done.stops)
     assert cutter.feed("Hello<|im_e") + cutter.feed("nd|>\n") == "Hello"
 
@@ -95,17 +93,16 @@ async def test_a_refused_system_prompt_becomes_a_first_turn(renderer: TemplateRe
         "<s>[INST] Who are you and what do you do? [/INST] Be brief.</s>[INST] Hi é 你 [/INST]"
     )
     assert done.stops == ("</s>",)
-    with pytest.raises(TemplateRejected, match="refuses these messages: Roles must alternate"):
-        await renderer.render(STRICT, SYSTEM, fake_system_question="")
-    with pytest.raises(TemplateRejected) as caught:
+    with pytest.raises(TemplateRejected, match="refuses these messages: Roles must al") as caught:
         await renderer.render(STRICT, [*SYSTEM, *USER])
     assert (caught.value.status, caught.value.param) == (400, "messages")
 
 
 async def test_an_ignored_system_prompt_becomes_a_first_turn(renderer: TemplateRenderer) -> None:
     deaf = "{% for m in messages if m.role != 'system' %}{{ m.role + ':' + m.content }}{% endfor %}"
-    done = await renderer.render(deaf, SYSTEM, fake_system_question="Who?")
-    assert done.prompt == "user:Who?assistant:Be brief.user:Hi é 你"
+    done = await renderer.render(deaf, SYSTEM)
+    asked = "Who are you and what do you do?"
+    assert done.prompt == f"user:{asked}assistant:Be brief.user:Hi é 你"
     # Written in another way it is not ignored.
     quoted = "{% for m in messages %}{{ m.content | tojson }}{% endfor %}"
     told = [{"role": "system", "content": 'Say "yes".\nOr no.'}, *USER]
@@ -147,15 +144,11 @@ async def test_what_transformers_offers() -> None:
     {%- for i in range(9) %}{% if i == 1 %}{% continue %}{% elif i > 3 %}{% break %}{% endif %}
         {%- set ns.n = ns.n + i %}
     {%- endfor %}
-    {{- ns.n }} {{ strftime_now("%d %b %Y") }} {{ house }} {{ '<é>' | tojson }}
+    {{- ns.n }} {{ strftime_now("%d %b %Y") }} {{ '<é>' | tojson }}
     {%- generation %}{{ messages[0].content.strip() }}{% endgeneration %}"""
     async with TemplateRenderer(clock=clock) as renderer:
-        done = await renderer.render(
-            template,
-            [{"role": "user", "content": " x "}],
-            extra={"house": "brick", "messages": "never"},
-        )
-    assert done.prompt == '5 26 Jul 2024 brick "<é>"x'
+        done = await renderer.render(template, [{"role": "user", "content": " x "}])
+    assert done.prompt == '5 26 Jul 2024 "<é>"x'
 
 
 @pytest.mark.parametrize(
