@@ -3,7 +3,7 @@
 #   make run     install, get the default model, serve      ARGS="--no-ui openai_chat" is handed on
 #   make test    every test, the way CI runs it             TESTS="tests/core -k sse" runs some
 #   make fix     format, and mend what ruff can mend
-#   make bench   what the relay costs, beside a bare relay  ARGS="--quick"
+#   make bench   what the relay costs, beside a bare relay  ARGS="--quick"; the page: ARGS="page"
 #   make screenshots   docs/images, of every tab            ARGS="compare" makes some
 #   make lock    pin the newest versions that resolve
 

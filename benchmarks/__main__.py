@@ -1,5 +1,7 @@
 """`python -m benchmarks`: what a hop through the relay costs, beside a bare relay.
 
+`python -m benchmarks page` is another benchmark, the page's (`page.py`).
+
 Exit code 0; 1 if an answer was wrong or a ratio is above its limit; 2 if it could not be measured.
 """
 
@@ -15,13 +17,14 @@ from rich.console import Console
 
 from . import cpu, machine, report, summary
 from .gateways import GATEWAYS, BenchmarkError
+from .page import page
 from .run import DEFAULT, Plan, Turn, run, scenarios
 
 FAILED, IMPOSSIBLE = 1, 2
 Names = tuple[str, ...]
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--rounds", type=click.IntRange(1), help="Turns of each row: 3, with --quick 1.")
 @click.option("--quick", is_flag=True, help="Short turns, for a first impression.")
 @click.option("--row", "rows", multiple=True, type=click.Choice(list(GATEWAYS)), help="Only these.")
@@ -31,11 +34,15 @@ Names = tuple[str, ...]
 @click.option("--token-slack", type=float, default=0.0, help="Added to it per token: 0.25 is 25 %.")
 @click.option("--request-slack", type=float, default=0.0, help="The same per request.")
 @click.option("--write-docs", is_flag=True, help="Put the results into docs/performance.md.")
+@click.pass_context
 def main(
-    rounds: int | None, quick: bool, rows: Names, names: Names, file: Path | None,
-    max_ratio: float | None, token_slack: float, request_slack: float, write_docs: bool,
+    context: click.Context, rounds: int | None, quick: bool, rows: Names, names: Names,
+    file: Path | None, max_ratio: float | None, token_slack: float, request_slack: float,
+    write_docs: bool,
 ) -> None:  # fmt: skip
     """Measure what a hop through h2o relay costs, beside a bare relay, in the same run."""
+    if context.invoked_subcommand is not None:
+        return _alone(context)
     if write_docs and (quick or rows or names):
         raise click.UsageError("--write-docs takes a whole run: no --quick, --row or --scenario")
     # Where no terminal says how wide it is, nothing is to be broken into pieces.
@@ -59,6 +66,13 @@ def main(
     for complaint in complaints:
         console.print(f"[red]{complaint}[/red]", highlight=False)
     sys.exit(FAILED if complaints else 0)
+
+
+def _alone(context: click.Context) -> None:
+    """Another benchmark takes none of this one's options; raises UsageError if there are some."""
+    for name in context.params:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"options go behind {context.invoked_subcommand}")
 
 
 def _measure(
@@ -86,6 +100,8 @@ def _json(about: report.About, turns: list[Turn], found: list[summary.Line]) -> 
     }
     return orjson.dumps(plain, option=orjson.OPT_INDENT_2)
 
+
+main.add_command(page)
 
 if __name__ == "__main__":
     main()

@@ -45,12 +45,19 @@ def table(found: Sequence[Line], console: Console) -> None:
 
 def write(found: Sequence[Line], about: About) -> None:
     """Replaces the results in the documentation; raises BenchmarkError if their place is gone."""
-    text = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.exists() else ""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    put(BEGIN, END, markdown(found, about))
+
+
+def put(first: str, last: str, section: str) -> None:
+    """Replaces what is between two lines of the documentation; raises BenchmarkError if it has
+    them not.
+    """
+    whole = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.exists() else ""
+    before, begin, rest = whole.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise BenchmarkError(f"{DOCUMENT.name} has no place for results: {BEGIN} … {END}")
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{markdown(found, about)}\n{END}{after}", "utf-8")
+        raise BenchmarkError(f"{DOCUMENT.name} has no place for results: {first} … {last}")
+    DOCUMENT.write_text(f"{before}{first}\n\n{section}\n{last}{after}", "utf-8")
 
 
 def markdown(found: Sequence[Line], about: About) -> str:
@@ -71,7 +78,7 @@ def _circumstances(about: About, rows: Sequence[str]) -> list[str]:
     measured = ", ".join(f"{name} {seconds:g} s" for name, seconds in about.seconds.items())
     return [
         f"Measured on {about.date}: medians of {about.rounds} rounds (lowest to highest).",
-        "These are all the figures that are claimed; there are no others.",
+        "These are all the figures that are claimed of a hop; there are no others.",
         "",
         f"- Machine: {about.machine}. {pinned}. Load average before: {about.load}.",
         f"- Versions: {versions}.",
@@ -86,14 +93,15 @@ def _name(line: Line) -> str:
 
 
 def _value(line: Line, row: str) -> str:
-    return _text(line.values[row], line.metric.digits)
+    return text(line.values[row], line.metric.digits)
 
 
 def _ratio(spread: Spread | None) -> str:
-    return _text(spread, 2)
+    return text(spread, 2)
 
 
-def _text(spread: Spread | None, digits: int) -> str:
+def text(spread: Spread | None, digits: int) -> str:
+    """A median, with its range where there is one; "-" where nothing was measured."""
     if spread is None:
         return "-"
     middle, low, high = (f"{x:,.{digits}f}" for x in (spread.median, spread.low, spread.high))
