@@ -61,6 +61,10 @@ class RelayError(Exception):
     type: ClassVar[str] = "server_error"
     code: str | None = "internal_error"
     """What programs tell errors apart by; None only where an upstream's own error has none."""
+    upstream_status: int | None = None
+    """The status of 400 or above that the upstream answered with, or gave as the error's code."""
+    begun = False
+    """The answer had begun when it happened: nobody asks again."""
 
     def __init__(
         self,
@@ -342,7 +346,7 @@ class UpstreamUnavailable(Overloaded):
 
 
 class UpstreamTimeout(RelayError):
-    """The upstream took longer than `answer_timeout`, or timed out itself."""
+    """The upstream took longer than `answer_timeout` or `max_time`, or timed out itself."""
 
     status = 504
     type = "timeout_error"
@@ -385,7 +389,12 @@ def from_response(
 
     `secret` is the key that we sent; it is cut out of whatever the upstream repeats.
     """
-    error = redact(error_object(body), secret)
+    found = _classified(status, redact(error_object(body), secret), retry_after)
+    found.upstream_status = status
+    return found
+
+
+def _classified(status: int, error: dict[str, Any], retry_after: float | None) -> RelayError:
     if status in (401, 403):
         return UpstreamAuthError(f"the upstream server refused the relay's credentials ({status})")
     if status == 429:
@@ -407,7 +416,9 @@ def from_error_object(error: Mapping[str, Any], secret: str | None = None) -> Re
     error = redact(error, secret)
     status = error.get("code", error.get("status"))
     if isinstance(status, int) and 500 <= status < 600:
-        return _failure(status, _said(error))
+        failure = _failure(status, _said(error))
+        failure.upstream_status = status
+        return failure
     if isinstance(status, int) and 400 <= status < 500:
         return from_response(status, orjson.dumps({"error": error}))
     if error.get("code") == ContextTooLong.code:
