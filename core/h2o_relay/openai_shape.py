@@ -17,6 +17,7 @@ import orjson
 
 from .as_text import ChatEvents, chat_completion, text_params
 from .chunks import Chunk, Completion
+from .continuing import with_beginning
 from .errors import (
     InvalidRequest,
     RelayError,
@@ -47,6 +48,8 @@ def request_body(request: Request) -> bytes:
     params, model = request.params, request.deployment.model
     if request.prompt is not None:
         return orjson.dumps(text_params(request))
+    if request.continue_from is not None:
+        return orjson.dumps({**with_beginning(params, request.continue_from), "model": model})
     if request.body is None:
         return orjson.dumps({**params, "model": model})
     if params.get("model") == model:
@@ -100,7 +103,11 @@ async def generate(find: Find, server: Server, client: HttpClient, request: Requ
     try:
         if response.status >= 300:
             raise await refusal(response, server)
-        body = await response.read(settings.max_event)
+        try:
+            body = await response.read(settings.max_event)
+        except RelayError as error:
+            error.begun = True
+            raise
         pass_note(request, response)
     finally:
         response.finish(whole=False)

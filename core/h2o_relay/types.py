@@ -175,6 +175,12 @@ class Capabilities:
     """The most stop strings that a request may have; the kernel sees to the others."""
     continues_text: bool = False
     """The server can continue a text that it is given as the beginning of its answer."""
+    trims_text: bool = False
+    """White space at the end of that text may be lost, as transformers' chat templates lose it."""
+    tells_tokens: Mapping[str, Any] = field(default_factory=dict)
+    """Request fields that make a stream tell its tokens as it goes: vLLM's `return_token_ids`,
+    llama.cpp's `timings_per_token`. Asked for where a stream may have to be continued; what they
+    add is not shown to the caller."""
     truncates: bool = False
     """The server takes `truncation: auto` itself (another relay)."""
     tokenizer: bool = False
@@ -274,6 +280,8 @@ class Load:
     waiting: int | None = None
     cache_use: float | None = None
     """Share of the KV cache that is taken, 0 to 1."""
+    loaded: frozenset[str] | None = None
+    """Models that are in the server's memory, where it says so."""
 
 
 class Progress(Protocol):

@@ -51,11 +51,13 @@ def parse_server_string(text: str) -> Server | None:
 def capabilities(server: Server) -> Capabilities:
     """A dropped request that is not streamed keeps its slot busy to its end.
 
-    A last message of role `assistant` is continued, and a stream holds only what was added to it.
+    A last message of role `assistant` is continued, character for character whatever the chat
+    template makes of white space, and a stream holds only what was added to it.
     """
     return Capabilities(
-        paths=PATHS, cancels=frozenset({"stream"}), continues_text=True, tokenizer=True
-    )
+        paths=PATHS, cancels=frozenset({"stream"}), continues_text=True, tokenizer=True,
+        tells_tokens={"timings_per_token": True},
+    )  # fmt: skip
 
 
 @hookimpl

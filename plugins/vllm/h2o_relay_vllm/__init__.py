@@ -85,7 +85,10 @@ async def fetch(server: Server, progress: Progress) -> None:
 
 @hookimpl
 def capabilities(server: Server) -> Capabilities:
-    return Capabilities(tokenizer=True, paths=PATHS)
+    return Capabilities(
+        tokenizer=True, paths=PATHS, continues_text=True, trims_text=True,
+        tells_tokens={"return_token_ids": True},
+    )  # fmt: skip
 
 
 @hookimpl

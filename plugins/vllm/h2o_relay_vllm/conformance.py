@@ -56,6 +56,7 @@ class TestVllm(BackendSuite):
         "vllm:local:/",
         "vllm:local:..",
     )
+    expected_capabilities = {"continues_text": True, "trims_text": True}
     secret_string = f"vllm:host:8000:None:{BackendSuite.secret}"
 
     def server_for(self, url: str) -> str:

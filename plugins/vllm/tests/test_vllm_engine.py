@@ -172,7 +172,7 @@ async def test_a_slow_start_holds_up_nobody(fake: Fake) -> None:
     began = loop.time()
     async with relay(wait=False) as kernel:
         assert loop.time() - began < 0.9
-        assert kernel.status()[0].state == "opening"
+        assert kernel.status()[0].stage == "opening"
         assert kernel.snapshot.pending
         await kernel.settled(20)
         assert loop.time() - began >= 1.0
@@ -192,7 +192,7 @@ async def test_a_failure_shows_its_cause(fake: Fake) -> None:
         [status] = kernel.status()
         with pytest.raises(UpstreamUnavailable) as caught:
             await said(kernel)
-    assert status.state == "offline"
+    assert status.stage == "offline"
     assert status.reason == (
         f"vLLM with {MODEL} stopped while starting (exit status 1); its last words: "
         "ValueError: the model is too large | "

@@ -350,7 +350,7 @@ async def test_a_context_that_the_model_has_not_is_the_reason_shown(another: str
     async with with_context(another, 10**7) as kernel:
         await kernel.settled(400)
         [status] = kernel.status()
-    assert status.state == "offline"
+    assert status.stage == "offline"
     assert "max_model_len (10000000)" in status.reason
 
 
