@@ -18,6 +18,7 @@ def quick(**changes: Any) -> Settings:
         answer_timeout=8.0,
         write_timeout=2.0,
         drain_timeout=2.0,
+        retries=0,
         read_timeout=2.0,
     )
     return replace(short, **changes)

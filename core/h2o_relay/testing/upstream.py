@@ -17,7 +17,7 @@ import struct
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -79,7 +79,8 @@ class ScriptedUpstream:
     An exception that a script raises is raised again on leaving the block.
     """
 
-    def __init__(self, script: Script, *, ssl: tls.SSLContext | None = None) -> None:
+    def __init__(self, script: Script, *, ssl: tls.SSLContext | None = None, port: int = 0) -> None:
+        """`port` 0 is any that is free."""
         self.script = script
         self.requests: list[Received] = []
         self.gone: list[Received] = []
@@ -92,6 +93,7 @@ class ScriptedUpstream:
         self.connections: set[_Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self._ssl = ssl
+        self._port = port
         self._server: asyncio.Server | None = None
 
     @property
@@ -102,26 +104,38 @@ class ScriptedUpstream:
     @property
     def port(self) -> int:
         assert self._server is not None, "the upstream is not running"
-        return int(self._server.sockets[0].getsockname()[1])
+        return self._port
 
     @property
     def url(self) -> str:
         """Without a slash at its end."""
         return f"{'https' if self._ssl else 'http'}://127.0.0.1:{self.port}"
 
-    async def __aenter__(self) -> ScriptedUpstream:
+    async def listen(self) -> None:
+        """Accept connections: after `vanish`, on the same port."""
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Connection(self), "127.0.0.1", 0, ssl=self._ssl, backlog=1024
+            lambda: _Connection(self), "127.0.0.1", self._port, ssl=self._ssl, backlog=1024
         )
+        self._port = int(self._server.sockets[0].getsockname()[1])
+
+    def vanish(self) -> None:
+        """What is left of a server whose process was killed: nothing listens any more, and all
+        connections are closed, by FIN without another byte.
+        """
+        assert self._server is not None, "the upstream is not running"
+        self._server.close()
+        for connection in list(self.connections):
+            connection.abandon()
+
+    async def __aenter__(self) -> Self:
+        await self.listen()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
+        self.vanish()
         assert self._server is not None
-        self._server.close()
-        for connection in list(self.connections):
-            connection.abandon()
         await until(lambda: not self.connections and not self.tasks, within=5)
         await self._server.wait_closed()
         if error is None and self.errors:

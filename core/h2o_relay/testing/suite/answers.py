@@ -140,7 +140,7 @@ class AnswerTests(SuiteBase):
         async with self.relay(self.reply(), self.speaks.refusal(status, "not now")) as relay:
             (server,) = relay.kernel.status()
             assert [item.model for item in relay.kernel.models()] == self._unlisted()
-        assert server.state == "offline"
+        assert server.stage == "offline"
         assert server.reason
 
     async def test_a_list_of_the_wrong_shape_is_no_list(self) -> None:
