@@ -86,12 +86,48 @@ def check_table() -> str:
     return "\n".join(rows)
 
 
+def bench_table() -> str:
+    """The test bench's models."""
+    from h2o_relay.testing.bench import BEHAVIOURS
+
+    rows = ["| model | options and defaults | what it does |", "| --- | --- | --- |"]
+    for found in BEHAVIOURS.values():
+        shown = found.options_shown.strip("[]").replace("|", "\\|")
+        options = " ".join(f"`{option}`" for option in shown.split())
+        rows.append(f"| `{found.name}` | {options} | {found.summary} |")
+    return "\n".join(rows)
+
+
+def entry_table() -> str:
+    """The keys of an entry of the configuration file's models."""
+    from h2o_relay.config.entry_help import ENTRY_HELP
+
+    rows = ["| key | meaning |", "| --- | --- |"]
+    return "\n".join([*rows, *(f"| `{key}` | {says} |" for key, says in ENTRY_HELP.items())])
+
+
+def pool_table() -> str:
+    """The keys of a pool of the configuration file."""
+    from h2o_relay.pools import READERS, PoolSpec
+
+    rows = ["| key | default | meaning |", "| --- | --- | --- |"]
+    for item in fields(PoolSpec):
+        if item.name in READERS:
+            known = isinstance(item.default, str | int)
+            value = f"`{str(item.default).lower()}`" if known else ""
+            rows.append(f"| `{item.name}` | {value} | {item.metadata['help']} |")
+    return "\n".join(rows)
+
+
 PARTS = {
+    "entries": entry_table,
+    "pools": pool_table,
     "errors": error_table,
     "settings": setting_table,
     "hooks": hook_reference,
     "capabilities": capability_matrix,
     "checks": check_table,
+    "bench": bench_table,
 }
 
 

@@ -1,7 +1,7 @@
 """The command line, `h2o`: finds its commands, and turns whatever ends one into an exit code.
 
-Exit codes: 0 done, 1 failed at run time, 2 wrong use or configuration, 130 interrupted, and 128
-and the signal's number for another signal.
+Exit codes: 0 done, 1 failed at run time, 2 wrong use or configuration, 3 no relay answers (of the
+commands about one that runs), 130 interrupted, and 128 and the signal's number for another signal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ COMMANDS = {
     "ask": "ask:ask",
     "check": "check:check",
     "models": "models:models",
+    "status": "status:status",
+    "route": "route:route",
     "prompt": "prompt:prompt",
+    "config": "config:config",
     "plugin": "plugin:plugin",
     "completion": "completion:completion",
 }

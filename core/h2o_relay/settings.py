@@ -3,16 +3,16 @@
 `Settings` is a frozen value that is read once, at the edge, and handed on; it pickles. Command-line
 options, `--help` and the documentation are made from its fields. A setting is taken from the first
 of: the command line, its environment variables (`H2O_<NAME>`, `H2OGPT_<NAME>`, and the ones its
-field names), its default. No other module reads the environment.
+field names), the configuration file, its default. No other module reads the environment.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 from urllib.parse import quote
 
 import platformdirs
@@ -58,29 +58,62 @@ def env_names(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def load(flags: Mapping[str, Any], env: Mapping[str, str] | None = None) -> Settings:
-    """Settings from command-line flags (None is unset) and the environment.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a setting's value is from; `name` is the flag or the variable, else empty."""
+
+    kind: Literal["flag", "environment", "file", "default"]
+    name: str = ""
+
+
+def load(
+    flags: Mapping[str, Any],
+    env: Mapping[str, str] | None = None,
+    file: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Settings from command-line flags (None is unset), the environment, and the values that a
+    configuration file holds (`Config.settings`, already in their types); the first one wins.
 
     Raises SettingError, naming the flag or the variable.
     """
+    return Settings(**{name: value for name, (value, _) in found(flags, env, file).items()})
+
+
+def found(
+    flags: Mapping[str, Any],
+    env: Mapping[str, str] | None = None,
+    file: Mapping[str, Any] | None = None,
+) -> dict[str, tuple[Any, Origin]]:
+    """What `load` reads: every setting's value, and where it is from."""
     env = environment() if env is None else env
-    values: dict[str, Any] = {}
-    for item in fields(Settings):
-        flag = flags.get(item.name)
-        if flag is not None:
-            values[item.name] = read(item.name, flag, f"--{item.name.replace('_', '-')}")
-            continue
-        for variable in env_names(item.name):
-            text = env.get(variable)
-            if text is not None and (
-                text.strip().lower() not in UNSET or item.name == "load_plugins"
-            ):
-                values[item.name] = read(item.name, text, variable)
-                break
-    unknown = set(flags) - {f.name for f in fields(Settings)}
+    unknown = {*flags, *(file or {})} - {f.name for f in fields(Settings)}
     if unknown:
         raise SettingError(f"unknown settings: {', '.join(sorted(unknown))}")
+    return {item.name: _found(item.name, flags, env, file or {}) for item in fields(Settings)}
+
+
+def reloaded(current: Settings, fixed: Container[str], file: Mapping[str, Any]) -> Settings:
+    """The settings after their configuration file has changed: `fixed` are the names of those that
+    flags and the environment overrule, which stay as they are.
+    """
+    values = {item.name: getattr(current, item.name) if item.name in fixed
+              else file.get(item.name, item.default) for item in fields(Settings)}  # fmt: skip
     return Settings(**values)
+
+
+def _found(
+    name: str, flags: Mapping[str, Any], env: Mapping[str, str], file: Mapping[str, Any]
+) -> tuple[Any, Origin]:
+    if flags.get(name) is not None:
+        flag = f"--{name.replace('_', '-')}"
+        return read(name, flags[name], flag), Origin("flag", flag)
+    for variable in env_names(name):
+        text = env.get(variable)
+        if text is not None and (text.strip().lower() not in UNSET or name == "load_plugins"):
+            return read(name, text, variable), Origin("environment", variable)
+    if file.get(name) is not None:
+        return file[name], Origin("file")
+    return default(name), Origin("default")
 
 
 def read(name: str, value: Any, source: str) -> Any:

@@ -14,6 +14,10 @@ LEVELS = ("debug", "info", "warning", "error")
 class RelaySettings:
     """Durations are seconds, sizes bytes."""
 
+    config: str | None = setting(
+        None, "A file with settings, models and pools (docs/configuration.md); empty for none, "
+        "also where there is an h2o.yaml.",
+    )  # fmt: skip
     inference_server: str | None = setting(
         None, "A server string, as h2oGPT writes them; the same as naming it as SERVER.",
         secret=True,
@@ -105,6 +109,17 @@ class RelaySettings:
     answer_timeout: float = setting(
         1800.0, "For a whole answer that is not streamed.", unit="seconds", low=0.01
     )
+    max_time: float | None = setting(
+        None, "For an answer whose request names no max_time; it then ends with what it has.",
+        unit="seconds", low=0.01,
+    )  # fmt: skip
+    max_max_time: float | None = setting(
+        None, "For any answer, whatever its request names.", unit="seconds", low=0.01
+    )
+    request_timeout_fast: float = setting(
+        10.0, "For a request to reach its server: the connection, and what must be opened before. "
+        "It never cuts an answer.", env=("REQUEST_TIMEOUT_FAST",), unit="seconds", low=0.01,
+    )  # fmt: skip
     write_timeout: float = setting(
         60.0, "Until a client that has stopped reading is dropped.", unit="seconds", low=0.01
     )
@@ -117,6 +132,21 @@ class RelaySettings:
         unit="seconds",
         low=0.01,
     )
+    retries: int = setting(
+        2, "More tries for a request whose server cannot be reached or has no room, before the "
+        "first piece of its answer.", low=0,
+    )  # fmt: skip
+    resume: bool = setting(
+        False, "Go on with a streamed answer on another server of its pool when the first one dies "
+        "in the middle of it. The rest is sampled anew.",
+    )  # fmt: skip
+    max_queue: int = setting(
+        100, "Requests that may wait for one server that has reached its limit.", low=0
+    )
+    queue_timeout: float = setting(
+        60.0, "For a request to wait while all servers of its pool are at their limits.",
+        unit="seconds", low=0.01,
+    )  # fmt: skip
     max_body: int = setting(16 * 2**20, "Largest request.", unit="bytes", low=1024)
     max_event: int = setting(
         4 * 2**20, "Largest event of a stream, or answer that is not streamed.",

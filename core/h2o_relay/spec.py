@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,10 @@ class ServerSpec:
     tuning: Tuning = UNTUNED
     visible: bool | frozenset[str] = True
     """Whether its models are listed, or the names of those that are."""
+    written: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    """The entry of a lock that says all this, secrets included; `parsed` makes one where it was no
+    entry.
+    """
 
     def parsed(self, parse: Callable[[str], Server]) -> ServerSpec:
         """The same with its server read, and `upstream`, `key` and the context's length in their
@@ -46,4 +50,13 @@ class ServerSpec:
         if changes:
             server = replace(server, **changes)
         base_model = self.base_model or (server.model if self.display_name else None)
-        return replace(self, server=server, base_model=base_model)
+        return replace(self, server=server, base_model=base_model, written=self._entry())
+
+    def _entry(self) -> Mapping[str, Any]:
+        if self.written is not None:
+            return self.written
+        text = self.server if isinstance(self.server, str) else self.server.shown
+        said = {"inference_server": text, "base_model": self.base_model,
+                "display_name": self.display_name, "visible_models": self.upstream,
+                "h2ogpt_key": self.key}  # fmt: skip
+        return {key: value for key, value in said.items() if value}

@@ -53,12 +53,12 @@ def test_a_bare_url_is_told_and_nothing_is_generated(call: H2O) -> None:
         assert {request.method for request in upstream.requests} == {"GET"}
     [row] = json.loads(out)
     assert (code, err) == (0, "")
-    assert (row["server"], row["backend"], row["state"]) == (url, "vllm", "ready")
+    assert (row["server"], row["backend"], row["state"]) == (url, "vllm", "healthy")
     assert (row["base_url"], row["api"]) == (f"{url}/v1", "chat")
     assert row["models"] == [{"id": "m", "max_context": 4096}]
     can = row["capabilities"]
     assert (can["kinds"], can["fields"], can["tokenizer"]) == (["chat", "text"], "all", True)
-    assert (can["load"], can["continues_text"]) == (True, False)
+    assert (can["load"], can["continues_text"]) == (True, True)
     assert can["cancels"] == ["generate", "stream"]
     assert "/chat/completions" in can["paths"]
     assert "generate" not in row
@@ -73,15 +73,15 @@ def test_the_table(call: H2O) -> None:
         urls = [llama.url, tgi.url, nobody.url]
         code, out, err = call(*urls)
     head, *rows = out.splitlines()
-    assert (code, err) == (1, ""), "one of them is not ready"
+    assert (code, err) == (1, ""), "one of them is not healthy"
     assert head.split() == ["Server", "Backend", "API", "State", "Models", "Context", "Can"]
     *cells, can = rows[0].split(None, 6)
-    assert cells == [urls[0], "llama_cpp", "chat", "ready", "m", "2048"]
+    assert cells == [urls[0], "llama_cpp", "chat", "healthy", "m", "2048"]
     assert {"chat", "text", "tokenizer", "continues"} <= set(can.split(", "))
     assert rows[1].split()[:2] == [urls[1], "tgi"]
-    assert rows[1].split()[3:6] == ["ready", "meta/m", "128"]
+    assert rows[1].split()[3:6] == ["healthy", "meta/m", "128"]
     assert rows[2].split(None, 3)[:3] == [urls[2], "-", "-"]
-    assert "unidentified: the server answers, but no installed plugin" in rows[2]
+    assert "unknown: the server answers, but no installed plugin" in rows[2]
 
 
 def test_what_a_model_has_is_told_where_the_server_says_it(call: H2O) -> None:
@@ -99,7 +99,7 @@ def test_the_dead_are_told_too_and_hide_nobody(call: H2O) -> None:
     rows = json.loads(out)
     assert code == 2
     assert err.startswith("h2o: server string: a port is")
-    assert [row["state"] for row in rows] == ["offline", "ready", "offline", "invalid"]
+    assert [row["state"] for row in rows] == ["offline", "healthy", "offline", "invalid"]
     assert [row.get("backend") for row in rows] == [None, "vllm", "vllm", None]
     assert rows[0]["reason"].startswith("not identified yet: the upstream server could not be")
     assert rows[2]["reason"] == "the upstream server could not be reached"
@@ -160,7 +160,7 @@ class TestGenerate:
         assert code == 1
         assert out.splitlines()[1].endswith("m: no memory left")
         assert out.splitlines()[2].endswith("'Hel'")
-        assert (rows[0]["state"], rows[0]["generate"]["error"]) == ("ready", "no memory left")
+        assert (rows[0]["state"], rows[0]["generate"]["error"]) == ("healthy", "no memory left")
         assert rows[0]["generate"]["time_to_first_token"] is None
 
     def test_a_model_with_another_name_for_the_limit(self, call: H2O) -> None:
@@ -210,12 +210,12 @@ class TestOptions:
         assert "hunter2" not in out + shown
 
     def test_a_payload_is_told_where_there_is_one(self) -> None:
-        from h2o_relay.registry import ServerStatus
+        from h2o_relay.entry import ServerStatus
         from h2o_relay.types import Model
 
         def status(options: dict[str, Any], raw: dict[str, Any]) -> ServerStatus:
             server = Server(plugin="sagemaker", options=options)
-            return ServerStatus(server, "ready", "", (Model(id="e", raw=raw),))
+            return ServerStatus(server, "healthy", "", (Model(id="e", raw=raw),))
 
         assert check_rows.payload(status({"payload": "tgi"}, {"payload": "openai"})) == "tgi"
         assert check_rows.payload(status({}, {"payload": "openai"})) == "openai"
@@ -226,7 +226,7 @@ class TestOptions:
     def test_the_base_model_picks_the_payload(
         self, call: H2O, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Told although nothing answers: no credentials are needed to know it."""
+        """Told although there are no credentials: none are needed to know it."""
         for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_REGION"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -235,6 +235,6 @@ class TestOptions:
         words = ("sagemaker_chat:e:us-east-2", "--json", "--base_model=meta-llama/Llama-2-7b-chat")
         code, out, _ = call(*words)
         [row] = json.loads(out)
-        assert (code, row["state"], row["payload"]) == (1, "offline", "llama2")
+        assert (code, row["state"], row["payload"]) == (1, "auth-error", "llama2")
         assert row["options"]["region"] == "us-east-2"
         assert row["capabilities"]["kinds"] == ["chat"]

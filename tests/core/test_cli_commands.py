@@ -16,6 +16,8 @@ from click.testing import CliRunner
 
 from h2o_relay.cli import COMMANDS, h2o, main
 from h2o_relay.commands import run as run_module
+from h2o_relay.configuration import all_specs
+from h2o_relay.plugins import Plugins
 from h2o_relay.settings import Settings
 from h2o_relay.testing import echo
 
@@ -49,8 +51,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, list[Any]]]:
     """What `run` hands over to its frontend, instead of a running relay."""
     calls: list[tuple[Settings, list[Any]]] = []
 
-    def serve(settings: Settings, servers: list[Any]) -> int:
-        calls.append((settings, servers))
+    def serve(settings: Settings, servers: list[Any], config: Any = None, **_: Any) -> int:
+        plugins = Plugins.discover(settings.load_plugins)
+        calls.append((settings, all_specs(servers, config, settings, plugins)))
         return 0
 
     monkeypatch.setattr(run_module, "frontend", lambda name: serve)
@@ -209,7 +212,7 @@ def test_the_log_level_may_come_before_the_command(call: H2O, served: list[Any])
 def test_the_frontends_exit_code_is_the_commands(
     call: H2O, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "frontend", lambda name: lambda settings, servers: 143)
+    monkeypatch.setattr(run_module, "frontend", lambda name: lambda settings, servers, **_: 143)
     assert call("run", "echo")[0] == 143
 
 
@@ -295,7 +298,7 @@ def test_check_opens_the_servers(call: H2O) -> None:
     code, out, err = call("check", "echo:some-model", "--json")
     assert (code, err) == (0, "")
     [row] = json.loads(out)
-    assert (row["server"], row["state"]) == ("echo:some-model", "ready")
+    assert (row["server"], row["state"]) == ("echo:some-model", "healthy")
     assert row["models"] == [{"id": "some-model", "max_context": None}]
 
 
@@ -306,8 +309,8 @@ def test_one_bad_server_does_not_hide_the_others(call: H2O) -> None:
         code, out, err = call("check", "echo", gone, "vllm:h:99999")
         assert call("check", "echo", gone)[0] == 1
     assert code == 2
-    _, ready, offline = out.splitlines()
-    assert ready.split()[:4] == ["echo", "echo", "-", "ready"]
+    _, healthy, offline = out.splitlines()
+    assert healthy.split()[:4] == ["echo", "echo", "-", "healthy"]
     assert offline.startswith(gone)
     assert "offline: the upstream server could not be reached" in offline
     assert err.startswith("h2o: server string: a port is")

@@ -291,7 +291,7 @@ def test_check_opens_a_lock(call: H2O) -> None:
     lock = "[{'inference_server':'echo:x','base_model':'m'}]"
     code, out, _ = call("check", "--model_lock", lock, "--json")
     [row] = json.loads(out)
-    assert (code, row["base_model"], row["state"]) == (0, "m", "ready")
+    assert (code, row["base_model"], row["state"]) == (0, "m", "healthy")
     assert [model["id"] for model in row["models"]] == ["x"]
 
 

@@ -158,7 +158,7 @@ class TestRun:
     ) -> Iterator[list[tuple[Settings, list[Any]]]]:
         calls: list[tuple[Settings, list[Any]]] = []
 
-        def serve(settings: Settings, servers: list[Any]) -> int:
+        def serve(settings: Settings, servers: list[Any], **_: Any) -> int:
             calls.append((settings, servers))
             return 0
 

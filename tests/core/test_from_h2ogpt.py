@@ -155,7 +155,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     """What `run` hands over to its frontend. Nothing is fetched, and nothing listens."""
     calls: Served = []
 
-    def serve(settings: Settings, servers: list[Any], *_: Any) -> int:
+    def serve(settings: Settings, servers: list[Any], **_: Any) -> int:
         calls.append((settings, servers))
         return 0
 

@@ -136,7 +136,7 @@ def test_no_key_in_the_repr() -> None:
     )
     public = {"base_model", "ca_file", "load_plugins", "visible_models", "system_prompt"}
     public |= {"prompt_type", "prompt_dict", "chat_template", "save_dir"}
-    public |= {"auth_filename", "guest_name"}
+    public |= {"auth_filename", "guest_name", "config"}
     shown = repr(load({k: v for k, v in given.items() if k not in public}, {}))
     assert "SECRET" not in shown
 

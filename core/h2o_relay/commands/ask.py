@@ -15,10 +15,10 @@ from .asking import Growing, request, sampling_options, streamed
 from .failures import Failure, Mistake
 from .logs import log_if_asked
 from .loops import run_async
+from .notes import note
 from .options import (
     RelayCommand,
     chosen_level,
-    note,
     setting_options,
     settings_of,
     switch,

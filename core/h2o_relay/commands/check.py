@@ -131,5 +131,7 @@ async def _look(
 
 def _is_well(row: Mapping[str, Any]) -> bool:
     """A server that is ready, and answered if it was asked to."""
+    from ..health import ANSWERING
+
     trip = row.get("generate")
-    return row.get("state", "ready") == "ready" and not (trip and trip["error"])
+    return row.get("state", "healthy") in ANSWERING and not (trip and trip["error"])

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from .printable import one_line
 
 if TYPE_CHECKING:
+    from ..entry import ServerStatus
     from ..kernel import Kernel
-    from ..registry import Route, ServerStatus
+    from ..route import Route
     from ..types import Deployment, Kind
 
 QUESTION = "Say hello."
@@ -27,7 +28,7 @@ async def round_trips(kernel: Kernel) -> list[dict[str, Any] | None]:
 async def _trip(kernel: Kernel, place: int, status: ServerStatus) -> dict[str, Any] | None:
     from ..errors import RelayError, UpstreamRejected
 
-    route = _generating(kernel, place) if status.state == "ready" else None
+    route = _generating(kernel, place) if status.stage == "ready" else None
     if route is None:
         return None
     kind = _kind(route)

@@ -9,9 +9,9 @@ from .failures import Mistake
 from .servers import describe
 
 if TYPE_CHECKING:
+    from ..entry import ServerStatus
     from ..errors import BadServerString
     from ..plugins import Plugins
-    from ..registry import ServerStatus
     from ..spec import ServerSpec
     from ..types import Capabilities, Model, Server
 

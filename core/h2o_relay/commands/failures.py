@@ -61,7 +61,9 @@ def explain(error: BaseException) -> Explanation:
     if isinstance(error, RelayError):
         return Explanation(one_line(error.message), FAILED, _retry_hint(error))
     if isinstance(error, SettingError):
-        return Explanation(one_line(str(error)), USAGE)
+        # A configuration file tells all of its mistakes at once.
+        lines = tuple(f"  {one_line(line)}" for line in getattr(error, "more", ()))
+        return Explanation(one_line(getattr(error, "headline", str(error))), USAGE, lines)
     if isinstance(error, Failure):
         hints = (printable(error.hint),) if error.hint else ()
         return Explanation(one_line(error.message), error.exit_code, hints)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..settings import Settings, default
+from .config_file import current_config
 from .failures import Failure
 from .logs import log_if_asked
 from .loops import run_async
@@ -50,7 +51,8 @@ def list_models(servers: tuple[str, ...] = (), **flags: Any) -> None:
     settings = settings_of(flags)
     log_if_asked(chosen_level(flags))
     url = flags.get("url")
-    configured = settings.inference_server or settings.model_lock
+    file = current_config()
+    configured = settings.inference_server or settings.model_lock or (file and file.entries)
     if servers or (configured and not url):
         rows = run_async(_of_servers(servers, settings))
     else:

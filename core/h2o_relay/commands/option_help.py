@@ -10,6 +10,7 @@ from ..settings_page import NAMES as PAGE
 GROUPS = ("Servers", "Prompts", "Network", "Chat page", "Timeouts", "Limits", "Other")
 SERVERS = frozenset(
     {
+        "config",
         "inference_server",
         "base_model",
         "model_lock",
@@ -60,6 +61,8 @@ def metavar_of(name: str) -> str:
         return "|".join(item.metadata["choices"])
     if item.metadata["unit"]:
         return str(item.metadata["unit"]).upper()
+    if name == "config":
+        return "FILE"
     for ending in ("port", "file", "dir", "host", "key", "server"):
         if name.endswith(ending):
             return ending.upper()

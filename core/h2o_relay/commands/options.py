@@ -11,11 +11,13 @@ import click
 from click.shell_completion import CompletionItem
 
 from .. import settings as table
-from ..settings import SettingError, Settings, user_path
+from ..settings import Origin, SettingError, Settings
 from ..settings_page import NAMES as PAGE
+from ..settings_secret import NO_PROXY_URL, PROXIES, checked, is_proxy, kept
 from .argv import BadSwitch, normalise, repeated
+from .config_file import open_config, overrule
+from .notes import note
 from .option_help import GROUPS, group_of, metavar_of, note_of
-from .printable import one_line
 
 LISTENING = frozenset(
     {
@@ -33,7 +35,9 @@ LISTENING = frozenset(
     }
 )
 """Settings that only matter to a relay that listens."""
-COMMON = frozenset({"inference_server", "base_model", "model_lock", "api_key", "openai_port"})
+COMMON = frozenset(
+    {"config", "inference_server", "base_model", "model_lock", "api_key", "openai_port"}
+)
 """Settings that the help of every command shows; the others are accepted silently."""
 
 
@@ -171,19 +175,31 @@ def setting_option(name: str, *, hidden: bool = False) -> Callable[[Any], Any]:
 
 
 def settings_of(flags: Mapping[str, Any], **fixed: Any) -> Settings:
-    """Settings from a command's parameters, those of the `h2o` group and the environment.
+    """Settings from a command's parameters, those of the `h2o` group, the environment and the
+    command's configuration file.
 
     Parameters that are no settings are left out; `fixed` overrules the rest. Raises SettingError.
     """
+    found = settings_found(flags, **fixed)
+    return Settings(**{name: value for name, (value, _) in found.items()})
+
+
+def settings_found(flags: Mapping[str, Any], **fixed: Any) -> dict[str, tuple[Any, Origin]]:
+    """The same as values by name, each with where it is from."""
     names = {item.name for item in fields(Settings)}
     chosen = {name: flags[name] for name in names & set(flags)} | fixed
     chosen["log_level"] = chosen_level(chosen)
     for name in names & set(chosen):
         if not table.about(name).repr and isinstance(chosen[name], str):
             chosen[name] = secret(name, chosen[name])
-    settings = table.load(chosen, _one_source(chosen))
-    _check_proxies(settings, chosen)
-    return settings
+    env = _one_source(chosen)
+    file = open_config(chosen, env)
+    found = table.found(chosen, env, file.settings if file else None)
+    if file is not None and not chosen.get("config"):
+        found["config"] = (file.path, found["config"][1])
+    _check_proxies(found)
+    overrule({name for name, (_, o) in found.items() if o.kind in ("flag", "environment")})
+    return found
 
 
 def _one_source(chosen: Mapping[str, Any]) -> dict[str, str]:
@@ -214,54 +230,18 @@ def secret(name: str, value: str) -> str:
     Raises SettingError.
     """
     flag = "--" + name.replace("_", "-")
-    source, _, rest = value.partition(":")
-    if source == "env":
-        found = table.environment().get(rest)
-        if not found:
-            raise SettingError(f"{flag}: the environment variable {rest} is not set")
-        return found
-    if value == "-" or source == "file":
-        try:
-            text = sys.stdin.readline() if value == "-" else _first_line(rest)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not a text file"
-            raise SettingError(f"{flag}: cannot read {rest or 'stdin'}: {reason}") from None
-        if not text.strip():
-            raise SettingError(f"{flag}: {rest or 'stdin'} holds no key")
-        return text.strip()
-    return value
+    if value != "-":
+        return kept(value, flag, table.environment())
+    try:
+        return checked(sys.stdin.readline(), flag, "stdin")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise SettingError(f"{flag}: cannot read stdin: {reason}") from None
 
 
-def _first_line(path: str) -> str:
-    with user_path(path).open(encoding="utf-8") as file:
-        return file.readline()
-
-
-def _check_proxies(settings: Settings, flags: Mapping[str, Any]) -> None:
+def _check_proxies(found: Mapping[str, tuple[Any, Origin]]) -> None:
     """Refuse a proxy that is no URL, naming where it was set and not what it holds."""
-    from urllib.parse import urlsplit
-
-    for name in ("http_proxy", "https_proxy"):
-        text = getattr(settings, name)
-        if text is None:
-            continue
-        try:
-            parts = urlsplit(text)
-            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            good = False
-        if not good:
-            env = table.environment()
-            variables = [variable for variable in table.env_names(name) if env.get(variable)]
-            where = f"--{name.replace('_', '-')}" if flags.get(name) else variables[0]
-            raise SettingError(f"{where}: not the URL of a proxy, like http://proxy.example:3128")
-
-
-def note(text: str) -> None:
-    """One line on stderr that asks for nothing."""
-    click.echo(click.style("h2o: note: ", fg="cyan") + one_line(text), err=True)
-
-
-def warn(text: str) -> None:
-    """One line of warning on stderr."""
-    click.echo(click.style("h2o: warning: ", fg="yellow") + text, err=True)
+    for name in PROXIES:
+        text, origin = found[name]
+        if text is not None and not is_proxy(text):
+            raise SettingError(f"{origin.name}: {NO_PROXY_URL}")

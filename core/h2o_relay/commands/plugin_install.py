@@ -16,7 +16,8 @@ import click
 
 from ..settings import user_path
 from .failures import FAILED, Failure, Mistake
-from .options import RelayCommand, note, switch
+from .notes import note
+from .options import RelayCommand, switch
 
 PREFIX = "h2o-relay-"
 WORD = re.compile(r"(?P<name>[A-Za-z0-9]+(?:[._-]+[A-Za-z0-9]+)*)(?P<rest>(\[.*\])?\s*[<>=!~].*)?")

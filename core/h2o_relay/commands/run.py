@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..settings import Settings, default
+from .config_file import current_config
 from .failures import Failure, Mistake
 from .logs import log_to_stderr
 from .loops import run_async
-from .options import RelayCommand, note, setting_options, settings_of, warn
+from .notes import note, warn
+from .options import RelayCommand, setting_options, settings_of, valued
 from .servers import (
     check_templates,
     configured_servers,
@@ -26,19 +28,27 @@ from .servers import (
 
 if TYPE_CHECKING:
     from ..plugins import Plugins
+    from ..pools import PoolSpec
     from ..spec import ServerSpec
 
 FRONTENDS = "h2o_relay.frontends"
 SECRETS = {
     "auth": "H2O_AUTH", "h2ogpt_api_keys": "H2O_H2OGPT_API_KEYS", "admin_pass": "ADMIN_PASS"
 }  # fmt: skip
-Serve = Callable[[Settings, list["ServerSpec"]], int | None]
+Serve = Callable[..., int | None]
+"""`serve(settings, servers, pools=..., config=...)`: what a frontend is asked to do."""
+pool_option = valued(
+    "--pool", "pools", multiple=True, metavar="NAME=A,B", envvar="H2O_POOL",
+    help="Serve models A and B under one NAME, several times if need be. Options follow after "
+    "semicolons: strategy=sticky, resume=true, queue=10 (docs/routing.md).",
+)  # fmt: skip
 
 
 @click.command(cls=RelayCommand, short_help="Serve the chat UI and the API.")
 @server_arguments
+@pool_option
 @setting_options(listening=True)
-def run(servers: tuple[str, ...], **flags: Any) -> int:
+def run(servers: tuple[str, ...], pools: tuple[str, ...], **flags: Any) -> int:
     """Serve the chat UI and the API in front of these servers.
 
     Without a SERVER the embedded model is served; the first time it is downloaded. Servers that
@@ -48,6 +58,7 @@ def run(servers: tuple[str, ...], **flags: Any) -> int:
     h2o run
     h2o run vllm_chat:http://10.0.0.5:8000 openai_chat
     h2o run --inference_server=vllm:10.0.0.5:8000 --base_model=my-model
+    h2o run --config h2o.yaml                        see: h2o config
     h2o run --host 0.0.0.0 --api-key file:key.txt --no-ui
     OPENAI_API_KEY=... h2o run openai_chat
 
@@ -56,26 +67,30 @@ def run(servers: tuple[str, ...], **flags: Any) -> int:
     --ui=False and --base_model=None work as well. For every option there is
     a variable H2O_<NAME>, and H2OGPT_<NAME> is read too.
     """
-    return start(servers, settings_of(flags), flags)
+    return start(servers, settings_of(flags), flags, pools)
 
 
 @click.command(cls=RelayCommand, short_help="Serve the API alone.")
 @server_arguments
+@pool_option
 @setting_options(listening=True)
-def serve(servers: tuple[str, ...], **flags: Any) -> int:
+def serve(servers: tuple[str, ...], pools: tuple[str, ...], **flags: Any) -> int:
     """Serve the API alone: `h2o run --no-ui`.
 
     \b
     h2o serve vllm_chat:http://10.0.0.5:8000 --openai-port 8080
     """
-    return start(servers, settings_of(flags, ui=False), flags)
+    return start(servers, settings_of(flags, ui=False), flags, pools)
 
 
-def start(texts: Sequence[str], settings: Settings, flags: Mapping[str, Any]) -> int:
+def start(
+    texts: Sequence[str], settings: Settings, flags: Mapping[str, Any], pools: Sequence[str] = ()
+) -> int:
     """Check, fetch what the servers need, and serve until stopped; returns the exit code."""
     from ..plugins import Plugins
     from .fetching import fetch_all
 
+    config, pooled = current_config(), read_pools(pools)
     given = configured_servers(texts, settings)
     specs = given or configured_servers((settings.default_server,), settings)
     plugins = Plugins.discover(settings.load_plugins)
@@ -93,7 +108,23 @@ def start(texts: Sequence[str], settings: Settings, flags: Mapping[str, Any]) ->
     if not given and settings.discover:
         read = with_found(read, plugins, settings)
     run_async(fetch_all(plugins, servers, settings))
-    return serve(settings, read) or 0
+    ours = read[: len(read) - len(config.entries)] if config else read
+    return serve(settings, ours, pools=pooled, config=config) or 0
+
+
+def read_pools(texts: Sequence[str]) -> list[PoolSpec]:
+    """The pools of the command line. Raises Mistake."""
+    from ..pools import PoolError, PoolSpec
+
+    try:
+        found = [PoolSpec.parse(text) for text in texts]
+    except PoolError as error:
+        raise Mistake(f"--pool: {error}", "h2o run --help has an example") from None
+    names = [pool.name for pool in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise Mistake(f"--pool: there are two pools called {twice}")
+    return found
 
 
 def with_found(
@@ -136,7 +167,9 @@ def warn_of_keys(
     for shown, spec in zip(masked, given, strict=True):
         if spec.server in typed and "***" in shown:
             warn(f"{shown} holds a key and {seen}; H2O_INFERENCE_SERVER can hold it")
-    keys = any(spec.key for spec in given) or any("***" in shown for shown in masked)
+    file = current_config()
+    own = len(given) - (len(file.entries) if file else 0)  # the others stand in the file
+    keys = any(spec.key for spec in given[:own]) or any("***" in shown for shown in masked[:own])
     if lock and not lock.startswith("@") and keys:
         warn(f"--model-lock holds a key and {seen}; use --model-lock=@FILE or H2O_MODEL_LOCK")
 

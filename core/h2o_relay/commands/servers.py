@@ -13,8 +13,9 @@ from click.shell_completion import CompletionItem
 
 from .. import settings as table
 from ..settings import Settings
+from .config_file import current_config
 from .failures import Mistake
-from .options import note
+from .notes import note
 
 if TYPE_CHECKING:
     from ..plugins import Plugins
@@ -40,17 +41,19 @@ server_arguments = click.argument(
 
 
 def configured_servers(texts: Sequence[str], settings: Settings) -> tuple[ServerSpec, ...]:
-    """The servers that a command's words and settings name, a lock's entries among them.
+    """The servers that a command's words and settings name, a lock's entries among them, and
+    after them those of its configuration file.
 
     Says what in them means nothing here. Raises Mistake.
     """
     from ..lock import LockError, configured
 
+    file = current_config()
     try:
-        found = configured(settings, texts)
+        found = configured(settings, texts, file.entries if file else ())
     except LockError as error:
         raise Mistake(str(error), error.hint) from None
-    for line in found.notes:
+    for line in (*found.notes, *(file.notes if file else ())):
         note(line)
     return found.specs
 

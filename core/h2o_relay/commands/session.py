@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..settings import Settings
+from .config_file import current_config
 from .failures import Failure
 from .fetching import fetch_all
 from .servers import configured_servers, read_server, read_specs, servers_of, with_key
@@ -45,7 +46,8 @@ async def meant(plugins: Plugins, texts: Sequence[str], settings: Settings) -> l
     """The servers that a command is about. Raises BadServerString, Mistake, Failure."""
     from ..lock.keys import is_local
 
-    named = texts or settings.inference_server or settings.model_lock
+    file = current_config()
+    named = texts or settings.inference_server or settings.model_lock or (file and file.entries)
     if named or is_local(settings.base_model):
         return read_specs(plugins, configured_servers(texts, settings))
     url = relay_url(settings)

@@ -36,16 +36,22 @@ def known() -> frozenset[str]:
     return OWN | flags.lock_keys()
 
 
-def spec(number: int, entry: Mapping[str, Any], default: Tuning) -> tuple[ServerSpec, list[str]]:
-    """What an entry says, and the keys in it that mean nothing here. Raises LockError."""
+def spec(
+    number: int, entry: Mapping[str, Any], default: Tuning, called: str = ""
+) -> tuple[ServerSpec, list[str]]:
+    """What an entry says, and the keys in it that mean nothing here.
+
+    `called` is the entry's name in messages, where it is not one of a lock. Raises LockError.
+    """
+    called = called or f"--model-lock: entry {number}"
 
     def place(key: str) -> str:
-        return f"--model-lock: entry {number}: {key}"
+        return f"{called}: {key}"
 
     names, idle = known(), []
     for key, value in entry.items():
         if key not in names:
-            what = f"--model-lock: entry {number}: unknown key {shown(key)}"
+            what = f"{called}: unknown key {shown(key)}"
             raise LockError(what + nearest(key, names), f"the keys are {', '.join(sorted(OWN))}")
         if key not in OWN and value not in (None, "", False, {}, []):
             idle.append(key)
@@ -54,7 +60,7 @@ def spec(number: int, entry: Mapping[str, Any], default: Tuning) -> tuple[Server
     base_model, display_name = texts["base_model"], texts["display_name"]
     server = texts["inference_server"]
     if server is None:
-        server, base_model = local(base_model, f"--model-lock: entry {number}"), None
+        server, base_model = local(base_model, called), None
     elif display_name and not base_model:
         raise LockError(
             f"{place('display_name')} names one model, and the entry has no base_model",

@@ -17,8 +17,10 @@ NUMBERS: Mapping[str, tuple[float, float]] = {
     "repetition_penalty": (0.01, 3),
     "presence_penalty": (-2, 2),
     "frequency_penalty": (-2, 2),
+    "max_time": (0.01, 2**31 - 1),
 }
-"""What is allowed, ends included: OpenAI's ranges, and h2oGPT's for `repetition_penalty`."""
+"""What is allowed, ends included: OpenAI's ranges, and h2oGPT's for `repetition_penalty`. The time
+is in seconds (`max_time.py`)."""
 WHOLE = {"top_k": "top_k", "seed": "seed", "num_return_sequences": "n"}
 GUIDED = frozenset(
     {

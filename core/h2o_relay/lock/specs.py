@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ..h2ogpt import flags
 from ..settings import Settings
@@ -21,8 +22,11 @@ class Configured:
     notes: tuple[str, ...] = ()
 
 
-def configured(settings: Settings, servers: Sequence[str] = ()) -> Configured:
-    """What the settings and the servers of a command line say; no server at all is ().
+def configured(
+    settings: Settings, servers: Sequence[str] = (), entries: Sequence[Mapping[str, Any]] = ()
+) -> Configured:
+    """What the settings and the servers of a command line say, and after them the entries of a
+    configuration file (`Config.entries`); no server at all is ().
 
     Raises LockError. Opens nothing but the files that a lock and a chat template are in.
     """
@@ -39,6 +43,7 @@ def configured(settings: Settings, servers: Sequence[str] = ()) -> Configured:
         specs = [ServerSpec(server=keys.local(settings.base_model, "--base-model"), tuning=common)]
     else:
         specs = []
+    specs += [_of_file(number, entry, common) for number, entry in enumerate(entries)]
     if settings.visible_models is not None and specs:
         specs = visible.choose(specs, visible.read(settings.visible_models))
     notes += _prompt_dicts(specs)
@@ -70,9 +75,15 @@ def _locked(text: str, common: Tuning) -> tuple[list[ServerSpec], list[str]]:
     specs, notes = [], []
     for number, entry in enumerate(source.read(text)):
         spec, idle = keys.spec(number, entry, common)
-        specs.append(spec)
+        specs.append(replace(spec, written=entry))
         notes += [f"--model-lock: {key}: {flags.answer(key)}" for key in idle]
     return specs, notes
+
+
+def _of_file(number: int, entry: Mapping[str, Any], common: Tuning) -> ServerSpec:
+    rest = {key: value for key, value in entry.items() if key != "visible"}
+    spec, _ = keys.spec(number, rest, common, f"models[{number}]")
+    return replace(spec, visible=entry.get("visible", True))
 
 
 def _prompt_dicts(specs: Iterable[ServerSpec]) -> list[str]:
