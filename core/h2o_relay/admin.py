@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from .applying import Change as Applied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +30,13 @@ class DeploymentView:
     plugin: str | None
     """None while a bare URL is not identified."""
     state: str
-    """`registry.State`: unidentified, opening, listing, ready, mismatch, offline."""
+    """`health.State`: unknown, healthy, busy, warming, offline, auth-error, rate-limited,
+    draining."""
+    stage: str
+    """How far its server is known, `entry.Stage`: unidentified, opening, listing, ready, mismatch,
+    offline."""
     reason: str
-    """Why it is not ready, or what else is to be said of it."""
+    """Why it is not healthy, or what else is to be said of it."""
     since: float
     """Unix time at which the state began."""
     visible: bool
@@ -50,6 +57,18 @@ class DeploymentView:
     waiting: int
     latency: float | None
     """Seconds to the first token: a moving average of its latest answers."""
+    probe: float | None = None
+    """Seconds that its server took for the last look at it, which cost no token."""
+    server_running: int | None = None
+    server_waiting: int | None = None
+    """Requests, whoever sent them, where its server tells."""
+    last_error: str = ""
+    last_error_at: float | None = None
+    """Unix time."""
+    members: tuple[str, ...] = ()
+    """Of a pool."""
+    strategy: str | None = None
+    """Of a pool."""
     requests: int
     failures: int
     tokens: int
@@ -160,6 +179,27 @@ class AdminAPI(Protocol):
         ...
 
     async def set_loaded(self, name: str, on: bool) -> None: ...
+
+    async def put_pool(self, entry: Mapping[str, Any]) -> str:
+        """Make a pool, written as in the configuration file with its `name` in it, or change one
+        that was added; kept over restarts. Its name."""
+        ...
+
+    async def remove_pool(self, name: str) -> None: ...
+
+    async def reload(self) -> Applied:
+        """Read the configuration file again and serve what it says. Raises InvalidRequest for one
+        that is wrong: then all stays as it was."""
+        ...
+
+    async def export(self, secrets: bool = False) -> str:
+        """What is served as the text of a configuration file; without its secrets, and saying so
+        (`export.HEAD`), unless they are asked for."""
+        ...
+
+    async def explain(self, name: str | None) -> Mapping[str, Any]:
+        """How a request for a model would be answered now, and why (`views.explained`)."""
+        ...
 
     async def series(self) -> Sequence[Series]: ...
 

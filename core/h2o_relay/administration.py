@@ -7,16 +7,18 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
-from . import views
+from . import export, views
+from .added_pools import KEY, AddedPools
 from .admin import DeploymentView, Found, FoundModel, Series, System, Tried
+from .applying import Change, Wanted
+from .configuration import Configuration, spec_of
+from .entry import Entry
 from .errors import Forbidden, InvalidRequest, NotFound, RelayError
+from .getting import before_of
 from .kernel import Kernel
-from .lock import LockError, keys, tuning
 from .logtail import LogTail
-from .registry import Entry
 from .spec import ServerSpec
 from .system import system
 from .types import Server
@@ -25,7 +27,6 @@ LOOK = 20.0  # seconds for a look at a server before it is added
 PACE = 1.0  # seconds between looks at counters that move
 MASK = "***"
 SECRETS = ("h2ogpt_key",)
-PLACE = "--model-lock: entry 1"
 log = logging.getLogger(__name__)
 
 
@@ -43,23 +44,30 @@ class Administration:
     """The `AdminAPI` of this process; without a keeper nothing outlives it."""
 
     def __init__(
-        self, kernel: Kernel, keeper: Keeper | None = None, tail: LogTail | None = None
-    ) -> None:
+        self, kernel: Kernel, keeper: Keeper | None = None, tail: LogTail | None = None,
+        configuration: Configuration | None = None,
+    ) -> None:  # fmt: skip
         self._kernel = kernel
+        given = [entry.spec for entry in kernel.entries if entry.spec is not None]
+        pools = [pool.spec for pool in kernel.snapshot.pools.values()]
+        self.configuration = configuration or Configuration(kernel, given, pools)
         self._keeper = keeper
         self._tail = tail
         self._started = time.time()
         self._written: dict[str, Mapping[str, Any]] = {}
         self._unread: set[str] = set()
         """Ids of stored models that cannot be read any more, and only be removed."""
+        self._pools = AddedPools(self.configuration, keeper)
         self._turn = asyncio.Lock()
 
     async def restore(self) -> None:
         """Serve again what was added before; what cannot be read any more is left out."""
         for id, entry in await self._keeper.all() if self._keeper else ():
             try:
-                spec = self._spec(entry)
-                self._start(spec, id)
+                if KEY in entry:
+                    await self._pools.restore(id, entry)
+                    continue
+                await self.configuration.put(id, self._wanted(entry, id))
             except RelayError as error:
                 log.warning("the model %s, added before, is left out: %s", id, error.message)
                 self._unread.add(id)
@@ -103,7 +111,7 @@ class Administration:
         async with look:
             await look.settled(min(LOOK, settings.request_timeout))
             one = look.entries[0]
-            problem = "" if one.state == "ready" else one.reason or "it has not answered yet"
+            problem = "" if one.stage == "ready" else one.reason or "it has not answered yet"
             return _found(
                 one.link.server if one.link else one.server,
                 tuple(FoundModel(id=model.id, max_context=model.max_context, kinds=None
@@ -116,12 +124,17 @@ class Administration:
     # Changes.
 
     async def add(self, entry: Mapping[str, Any]) -> str:
-        spec, id = self._spec(entry), secrets.token_hex(4)
+        id = secrets.token_hex(4)
+        wanted = self._wanted(entry, id)
         async with self._turn:
-            if self._keeper is not None:
-                await self._keeper.put(id, dict(entry))
+            await self.configuration.put(id, wanted)
+            try:
+                if self._keeper is not None:
+                    await self._keeper.put(id, dict(entry))
+            except RelayError:
+                await self.configuration.drop(id)
+                raise
             self._written[id] = dict(entry)
-            self._start(spec, id)
         return id
 
     async def change(self, id: str, entry: Mapping[str, Any]) -> None:
@@ -134,15 +147,11 @@ class Administration:
             self._refuse_given(found)
             kept = {k: v for k, v in entry.items() if not self._is_masked(found, k, v)}
             written = {**self._written.get(id, {}), **kept}
-            spec = self._spec(written)
+            wanted = self._wanted(written, id)
+            await self.configuration.put(id, wanted)
             if self._keeper is not None:
                 await self._keeper.put(id, written)
             self._written[id] = written
-            if set(kept) == {"visible"}:
-                found.visible = _flag(kept["visible"])
-                self._kernel.rebuild()
-            else:
-                self._kernel.replace(found, spec, self._before(spec))
 
     async def remove(self, id: str) -> None:
         async with self._turn:
@@ -155,7 +164,7 @@ class Administration:
             self._unread.discard(id)
             self._written.pop(id, None)
             if found is not None:
-                self._kernel.remove(found)
+                await self.configuration.drop(id)
 
     async def entry(self, id: str) -> Mapping[str, Any]:
         found = self._entry(id)
@@ -165,6 +174,30 @@ class Administration:
         if server and MASK in found.server.shown:
             written["inference_server"] = found.server.shown
         return {k: MASK if k in SECRETS and v else v for k, v in written.items()}
+
+    # Pools.
+
+    async def put_pool(self, entry: Mapping[str, Any]) -> str:
+        async with self._turn:
+            return await self._pools.put(entry)
+
+    async def remove_pool(self, name: str) -> None:
+        async with self._turn:
+            await self._pools.remove(name)
+
+    # The configuration as a whole.
+
+    async def reload(self) -> Change:
+        return await self.configuration.reload()
+
+    async def export(self, secrets: bool = False) -> str:
+        config = self.configuration.config
+        settings = {} if config is None else config.settings
+        pools = [pool.spec for pool in self._kernel.snapshot.pools.values()]
+        return export.written(self._kernel.entries, pools, settings, secrets=secrets)
+
+    async def explain(self, name: str | None) -> Mapping[str, Any]:
+        return views.explained(await self._kernel.choice(name))
 
     # Doing.
 
@@ -197,44 +230,12 @@ class Administration:
 
     def _spec(self, entry: Mapping[str, Any]) -> ServerSpec:
         """What an entry says, its server read. Raises InvalidRequest, BadServerString."""
-        entry = dict(entry)
         _refuse_masks(entry)
-        visible = _flag(entry.pop("visible", True))
-        try:
-            spec, _ = keys.spec(1, entry, tuning.of_settings(self._kernel.settings))
-        except LockError as error:
-            message = str(error).replace(f"{PLACE}: ", "").replace(PLACE, "the entry")
-            raise InvalidRequest(f"{message}. {error.hint}".removesuffix(". ")) from None
-        return replace(spec.parsed(self._kernel.plugins.parse), visible=visible)
+        return spec_of(entry, self._kernel.settings, self._kernel.plugins)
 
-    def _start(self, spec: ServerSpec, id: str) -> None:
-        self._kernel.add(spec, id, self._before(spec))
-
-    def _before(self, spec: ServerSpec) -> Any:
-        """What gets the server's files first, if it needs any."""
-        server = spec.server
-        assert isinstance(server, Server)
-        plugins = self._kernel.plugins
-        if server.plugin is None or "fetch" not in plugins.get(server.plugin).hooks:
-            return None
-        plugin = plugins.get(server.plugin)
-
-        async def fetch(entry: Entry, changed: Any) -> None:
-            last = ""
-
-            def progress(done: int, total: int | None, what: str) -> None:
-                nonlocal last
-                share = f"{100 * done // total} %" if total else f"{done // 2**20} MiB"
-                entry.reason = f"getting {what}: {share}"
-                if entry.reason != last:
-                    last = entry.reason
-                    loop.call_soon_threadsafe(changed)
-
-            loop = asyncio.get_running_loop()
-            await plugin.fetch(server, progress)
-            entry.reason = ""
-
-        return fetch
+    def _wanted(self, entry: Mapping[str, Any], id: str) -> Wanted:
+        spec = self._spec(entry)
+        return Wanted(spec=spec, id=id, before=before_of(spec, self._kernel.plugins))
 
     def _entry(self, id: str) -> Entry:
         found = next(views.named(self._kernel, id), None)

@@ -7,24 +7,39 @@ stays in the registry while a server is away.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from difflib import get_close_matches
 
-from .errors import PluginError, RelayError, UpstreamError, UpstreamUnidentified, redact
+from .entry import Entry
+from .errors import (
+    PluginError,
+    RateLimited,
+    RelayError,
+    UpstreamError,
+    UpstreamUnidentified,
+    redact,
+)
 from .http import HttpClient
 from .identification import identify
 from .links import Link
 from .plugins import Plugins
 from .preparing import ignores_type
 from .probe import Probe, redirect_target
-from .registry import Entry, upstream_model
+from .registry import upstream_model
 from .resolve import resolve
 from .types import Server
 
 FIRST_WAIT = 0.5  # seconds before a server that is away is looked at again; doubles
-LONGEST_WAIT = 30.0
+LONGEST_WAIT = 4.0
+STRANGE_WAIT = 30.0  # at most, for one that is there and that nobody recognises
+LOAD_EVERY = 1.0  # seconds between questions to a member of a pool how busy it is
+SHOWN_EVERY = 5.0  # seconds, where that is only shown
+LOAD_WAIT = 2.0  # seconds for the answer
+IN_USE = 10.0  # seconds after its last request for which it is asked
 INSTANCE_FIELD = "h2o_relay_instance"
 """In our own model list, so that a relay that is pointed at itself notices."""
 UNKNOWN = "not identified yet"
@@ -64,7 +79,9 @@ class Catalog:
                 await self._look(entry)
             except RelayError as error:
                 self._away(entry, error)
-                pause, wait = wait, min(wait * 2, LONGEST_WAIT)
+                longest = STRANGE_WAIT if isinstance(error, UpstreamUnidentified) else LONGEST_WAIT
+                pause, wait = min(wait, longest), min(wait * 2, longest)
+                pause = max(pause, entry.health.limited_until - time.monotonic())
             except Exception as error:
                 log.error("%s: its plugin failed", entry.server.shown, exc_info=error)
                 server = entry.link.server if entry.link else entry.server
@@ -73,11 +90,47 @@ class Catalog:
                 pause, wait = wait, min(wait * 2, LONGEST_WAIT)
             else:
                 pause = self._http.settings.refresh
-                if entry.state == "mismatch":  # the model may be on its way
+                if entry.stage == "mismatch":  # the model may be on its way
                     pause = min(pause, wait)
-                wait = min(wait * 2, LONGEST_WAIT) if entry.state == "mismatch" else FIRST_WAIT
+                wait = min(wait * 2, LONGEST_WAIT) if entry.stage == "mismatch" else FIRST_WAIT
             self._changed()
-            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+            await self._rest(entry, pause * random.uniform(0.8, 1.2))
+
+    async def _rest(self, entry: Entry, pause: float) -> None:
+        """Until the next look: `pause` seconds, less if requests show that it is time. A member of
+        a pool that is in use is asked how busy it is meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + pause
+        earliest = loop.time() + min(FIRST_WAIT, pause)
+        while (left := until - loop.time()) > 0:
+            asks = reports_load(entry)
+            every = LOAD_EVERY if entry.pools else SHOWN_EVERY
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, every) if asks else left):
+                    await entry.nudged.wait()
+            if entry.nudged.is_set():
+                entry.nudged.clear()
+                until = min(until, max(earliest, loop.time()))
+            elif asks and time.monotonic() - entry.health.used < IN_USE:
+                await self._ask_load(entry)
+
+    async def _ask_load(self, entry: Entry) -> None:
+        """How busy the server is, if it says so; no error of its own."""
+        link = entry.link
+        assert link is not None
+        if link.client is None:
+            return
+        try:
+            async with asyncio.timeout(LOAD_WAIT):
+                load = await link.plugin.load(link.server, link.client)
+        except (TimeoutError, RelayError) as error:
+            log.debug("%s does not say how busy it is: %s", entry.server.shown, error)
+            load = None
+        except Exception as error:
+            log.error("%s: its plugin failed to tell its load", entry.server.shown, exc_info=error)
+            load = None
+        entry.health.reported(load, link.leases)
 
     async def _look(self, entry: Entry) -> None:
         if entry.link is None:
@@ -90,24 +143,29 @@ class Catalog:
         link = entry.link
         assert link is not None
         client = await link.wait_open(None)  # an engine may load a large model
-        if not entry.listed:
-            entry.state = "listing"
+        if not entry.listed and entry.stage != "offline":  # till it answers, it is away
+            entry.stage = "listing"
+        asked = time.monotonic()
         models = await link.plugin.list_models(link.server, client)
+        took = time.monotonic() - asked
         entry.itself = any(model.raw.get(INSTANCE_FIELD) == self._instance for model in models)
         if entry.itself:
             entry.models = []
             raise UpstreamError("this server string points at the relay itself")
-        if entry.state == "offline":
+        if entry.stage == "offline":
             log.info("%s: back", entry.server.shown)
         entry.models, entry.listed = models, True
+        entry.health.probed(took)
         self._judge(entry, link.server)
+        if entry.pools and reports_load(entry):
+            await self._ask_load(entry)
 
     def _open(self, entry: Entry, server: Server) -> None:
         assert server.plugin is not None
         plugin = self._plugins.get(server.plugin)
         entry.link = Link(plugin, resolve(server, entry.base_model, self._env), self._http)
         entry.link.start()
-        entry.state, entry.reason = "opening", ""
+        entry.stage, entry.reason = "opening", ""
         self._changed()
 
     def _away(self, entry: Entry, error: RelayError) -> None:
@@ -119,14 +177,17 @@ class Catalog:
             reason = f"{UNKNOWN}: {reason}"
         if entry.reason != reason:
             log.warning("%s: %s", entry.server.shown, reason)
-        entry.state = "unidentified" if unknown else "offline"
+        entry.health.unanswered(error)
         entry.reason = reason
+        if isinstance(error, RateLimited) and entry.listed:
+            return  # it is there
+        entry.stage = "unidentified" if unknown else "offline"
 
     @staticmethod
     def _judge(entry: Entry, server: Server) -> None:
         """Whether an entry that was listed can be used, and what is to be said of it."""
         before = entry.reason
-        entry.state, entry.reason = "ready", ""
+        entry.stage, entry.reason = "ready", ""
         if entry.tuning.renders and entry.link is not None:
             kinds = entry.link.capabilities.kinds
             if "text" not in kinds or ("chat" in kinds and ignores_type(server, entry.tuning)):
@@ -138,9 +199,14 @@ class Catalog:
         elif upstream_model(entry.base_model, server, entry.models) is None:
             near = get_close_matches(entry.base_model, names, n=3, cutoff=0.4) or names[:3]
             more = f" and {len(names) - len(near)} more" if len(names) > len(near) else ""
-            entry.state = "mismatch"
+            entry.stage = "mismatch"
             entry.reason = (
                 f"the server does not list {entry.base_model}, but {', '.join(near)}{more}"
             )
         if entry.reason != before and entry.reason:
             log.warning("%s: %s", entry.server.shown, entry.reason)
+
+
+def reports_load(entry: Entry) -> bool:
+    """Whether its plugin can ask how busy it is."""
+    return entry.link is not None and "load" in entry.link.plugin.hooks

@@ -110,7 +110,7 @@ class Chunk:
 class Completion:
     """A whole answer: OpenAI-shaped JSON as bytes."""
 
-    __slots__ = ("_data", "body", "deployment", "dropped", "notes")
+    __slots__ = ("_data", "body", "deployment", "dropped", "notes", "tries")
 
     def __init__(self, body: bytes, data: dict[str, Any] | None = None) -> None:
         self.body = body
@@ -121,6 +121,8 @@ class Completion:
         """Request fields that the server does not honour; likewise."""
         self.notes: Mapping[str, str] | None = None
         """What the caller is told beside the answer; likewise."""
+        self.tries: Any = None
+        """Who was asked, why, and how often (`tries.Tries`); likewise."""
 
     def __repr__(self) -> str:
         return f"Completion({self.body!r})"

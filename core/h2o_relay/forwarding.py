@@ -6,24 +6,26 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import orjson
 
-from .answer import entered, over
 from .errors import RelayError, UnknownURL, error_object, from_response, redact
 from .faults import checked_call, fault
 from .form_data import find_field, is_form, with_field
-from .meter import Meter
 from .openai_shape import beginning, seconds_to_wait
 from .plugins import Plugin
+from .route import Route
 from .splice import with_model
+from .tries import Tries
+from .turn import entered, over, patience
 from .types import Call, Deployment, Reply
 
 if TYPE_CHECKING:
+    from .entry import Entry
     from .kernel import Kernel
     from .links import Link
-    from .registry import Entry
 
 NAMED = frozenset({"/embeddings", "/audio/speech"})
 """JSON paths for which OpenAI's API reference requires `model`: it is written in where it is
@@ -35,6 +37,8 @@ class Forwarded(Reply):
     """A server's answer of status 200 to 299, and who gave it; header names are lower-case."""
 
     deployment: Deployment
+    tries: Tries
+    """Who was asked, why, and how often."""
 
 
 def offers(link: Link, call: Call) -> bool:
@@ -57,42 +61,73 @@ def offered(entries: Iterable[Entry], call: Call) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def forward(kernel: Kernel, model: str | int | None, call: Call) -> AsyncIterator[Forwarded]:
+async def forward(
+    kernel: Kernel, model: str | int | None, call: Call, session: str | None = None
+) -> AsyncIterator[Forwarded]:
     """`Kernel.forward`."""
     name = await _first(kernel, call) if model is None else model
-    async with kernel.leased(name) as (route, client), contextlib.AsyncExitStack() as stack:
-        link, deployment = route.link, route.deployment
-        if not offers(link, call):
-            raise _not_offered(deployment, call)
-        route.meter.running += 1
-        stack.push(partial(_counted, route.meter))
-        gate = await entered(link, route)
-        if gate is not None:
-            stack.callback(gate.release)
-        plugin = link.plugin
-        try:
-            sent = addressed(call, deployment.model)
-            forwarding = plugin.forward(deployment.server, client, sent)
-            reply = await forwarding.__aenter__()
-        except RelayError:
-            raise
-        except Exception as error:
-            raise fault(plugin, "forward", error) from error
-        stack.push_async_exit(forwarding)
-        headers = {key.lower(): value for key, value in reply.headers.items()}
-        chunks = await stack.enter_async_context(
-            contextlib.aclosing(_checked(plugin, reply.chunks))
-        )
-        if reply.status >= 300:
-            body = await beginning(chunks)
-            raise refusal(reply.status, body, headers.get("retry-after"), deployment, call)
-        yield Forwarded(status=reply.status, headers=headers, chunks=chunks, deployment=deployment)
+    tries = Tries(kernel, {**(call.params or {}), "model": name}, session)
+    route, begun = await tries.first(), False
+    try:
+        while True:
+            try:
+                async with contextlib.AsyncExitStack() as stack:
+                    reply = await _opened(kernel, route, tries, call, stack)
+                    tries.answering()
+                    begun = True
+                    yield reply
+                    return
+            except RelayError as error:
+                if begun or not isinstance(call.body, bytes):
+                    raise
+                route = await tries.after(error, route)
+    except BaseException:
+        tries.settle()
+        raise
+
+
+async def _opened(
+    kernel: Kernel, route: Route, tries: Tries, call: Call, stack: contextlib.AsyncExitStack
+) -> Forwarded:
+    """One try: the answer's head, its body to be read while `stack` is open."""
+    link, deployment, plugin = route.link, route.deployment, route.link.plugin
+    link.lease()
+    route.meter.running += 1
+    stack.callback(link.release)
+    stack.push(partial(_counted, route))
+    client = link.client or await link.wait_open(patience(link, kernel.settings))
+    if not offers(link, call):
+        raise _not_offered(deployment, call)
+    gate = await entered(link, route, kernel.settings.max_queue)
+    if gate is not None:
+        stack.callback(gate.release)
+    asked = monotonic()
+    try:
+        sent = addressed(call, deployment.model)
+        forwarding = plugin.forward(deployment.server, client, sent)
+        reply = await forwarding.__aenter__()
+    except RelayError:
+        raise
+    except Exception as error:
+        raise fault(plugin, "forward", error) from error
+    finally:
+        tries.upstream(monotonic() - asked)
+    stack.push_async_exit(forwarding)
+    headers = {key.lower(): value for key, value in reply.headers.items()}
+    chunks = await stack.enter_async_context(contextlib.aclosing(_checked(plugin, reply.chunks)))
+    if reply.status >= 300:
+        body = await beginning(chunks)
+        raise refusal(reply.status, body, headers.get("retry-after"), deployment, call)
+    route.entry.health.began()
+    return Forwarded(
+        status=reply.status, headers=headers, chunks=chunks, deployment=deployment, tries=tries
+    )
 
 
 def _counted(
-    meter: Meter, _: type[BaseException] | None, error: BaseException | None, __: object
+    route: Route, _: type[BaseException] | None, error: BaseException | None, __: object
 ) -> None:
-    over(meter, 0, error)
+    over(route, 0, error)
 
 
 async def _first(kernel: Kernel, call: Call) -> str | None:

@@ -61,6 +61,16 @@ class Guard:
             return None
         return UpstreamIncomplete("the upstream server ended its answer without finishing it")
 
+    @property
+    def unfinished(self) -> list[int]:
+        """Choices that have no finish reason yet."""
+        return [index for index in range(self._expected) if index not in self._finished]
+
+    @property
+    def empty_piece(self) -> dict[str, Any]:
+        """What a choice has in an event that adds nothing to it."""
+        return {"delta": {}} if self._body == "delta" else {"text": ""}
+
     def _look(self, event: Any) -> RelayError | None:
         if type(event) is not dict:
             return UpstreamBadResponse("the upstream server sent an event that is not an object")

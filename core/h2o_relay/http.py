@@ -133,8 +133,9 @@ class _Pool:
             raise Overloaded("the relay is shutting down")
         connection = Connection(self.loop, lambda c: self.give(origin, c))
         context = self.context() if origin.secure else None
+        patience = min(self.settings.connect_timeout, self.settings.request_timeout_fast)
         try:
-            async with asyncio.timeout(self.settings.connect_timeout):
+            async with asyncio.timeout(patience):
                 await self.loop.create_connection(
                     lambda: connection, origin.host, origin.port, ssl=context
                 )

@@ -286,6 +286,7 @@ class Connection(asyncio.Protocol):
         self._can_write.set()
         self._wake()
         self._released(self)
+        del self._parser  # the two hold each other, and would stay until garbage is collected
 
     def pause_writing(self) -> None:
         self._can_write.clear()

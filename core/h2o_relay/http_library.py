@@ -144,7 +144,9 @@ async def library_open(owner: Owner, proxy: str, arguments: tuple[Any, ...]) -> 
             auto_decompress=False,
             skip_auto_headers=("accept-encoding",),
         )
-    connecting = aiohttp.ClientTimeout(sock_connect=owner.settings.connect_timeout)
+    settings = owner.settings
+    patience = min(settings.connect_timeout, settings.request_timeout_fast)
+    connecting = aiohttp.ClientTimeout(sock_connect=patience)
     clocks = Clocks(*limits)
     secure = urlsplit(url).scheme == "https"
     try:

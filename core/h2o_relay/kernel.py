@@ -17,54 +17,36 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, Self
+from dataclasses import replace
+from functools import partial
+from typing import Any, Self, cast
 
-from . import forwarding
+from . import applying, forwarding, views
 from . import settings as settings_module
-from .answer import Answer, ask
+from .admin import DeploymentView
+from .answer import Answer
+from .applying import Change, Wanted
 from .catalog import Before, Catalog
 from .chunks import Completion
+from .entry import Entry, Given, ServerStatus, entry_of
 from .errors import ModelNotFound, RelayError, UpstreamUnavailable
 from .faults import checked_call
 from .forwarding import Forwarded
 from .http import HttpClient
+from .kernel_api import KernelAPI
 from .plugins import Plugins
+from .pooling import Pool
+from .pools import PoolSpec
 from .prompts.templates import TemplateRenderer
-from .registry import EMPTY, Entry, Given, Route, ServerStatus, Snapshot, build, entry_of
+from .registry import EMPTY, Snapshot, build
+from .retrying import Budget
+from .route import Route
 from .settings import Settings
-from .spec import ServerSpec
+from .turn import patience
 from .types import Call, Deployment, Kind, Request
+from .whole import ask
 
 PATIENCE = 2.0  # seconds that a request waits for servers nobody has looked at yet
-OPENING = 60.0  # seconds that a request waits for its server to start
-
-
-class KernelAPI(Protocol):
-    """What frontends may call."""
-
-    def models(self) -> list[Deployment]: ...
-
-    def find(self, name: str | None) -> Deployment: ...
-
-    def status(self) -> list[ServerStatus]: ...
-
-    async def settled(self, timeout: float) -> None: ...
-
-    def stream(
-        self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None
-    ) -> AbstractAsyncContextManager[Answer]: ...
-
-    def generate(
-        self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None
-    ) -> Coroutine[Any, Any, Completion]: ...
-
-    def offers(self, call: Call) -> bool: ...
-
-    def forward(
-        self, model: str | int | None, call: Call
-    ) -> AbstractAsyncContextManager[Forwarded]: ...
-
-    def fix_text(self, kind: Kind, params: Mapping[str, Any], text: str, final: bool) -> str: ...
 
 
 class Kernel:
@@ -75,6 +57,7 @@ class Kernel:
         settings: Settings,
         servers: Iterable[Given] = (),
         plugins: Plugins | None = None,
+        pools: Iterable[PoolSpec] = (),
     ) -> None:
         """Raises BadServerString for a string that cannot be read."""
         self.settings = settings
@@ -83,6 +66,8 @@ class Kernel:
         self._created = int(time.time())
         self.snapshot: Snapshot = EMPTY
         self._entries = [entry_of(self.plugins, given) for given in servers]
+        self._pools, _ = applying.pools((), pools)
+        self.budget = Budget()
         self._http = HttpClient(settings)
         self.templates = TemplateRenderer()
         self._catalog: Catalog | None = None
@@ -101,45 +86,56 @@ class Kernel:
 
     async def __aexit__(self, *_: object) -> None:
         entries, self.snapshot = self._entries, EMPTY
-        await asyncio.gather(*(self._leave(entry) for entry in entries), *self._leaving)
+        patience = self.settings.drain_timeout
+        await asyncio.gather(*(self._leave(entry, patience) for entry in entries))
+        for task in self._leaving:
+            task.cancel()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         await self.templates.__aexit__()
         await self._http.__aexit__()
 
     def rebuild(self) -> None:
         """Make the snapshot anew and wake those who wait for a change."""
-        self.snapshot = build(self._entries, self._created)
+        self.snapshot = build(self._entries, self._created, self._pools)
+        self.notify()
+
+    def notify(self) -> None:
+        """Wake those who wait for a change."""
         self._changed.set()
         self._changed = asyncio.Event()
 
     # Changes while it runs.
 
-    def add(self, spec: ServerSpec, id: str | None = None, before: Before | None = None) -> Entry:
-        """Serve one server more; `before` is awaited before it is opened, and may say in the
-        entry's `reason` how that goes. Raises BadServerString.
+    def apply(self, wanted: Sequence[Wanted], pools: Iterable[PoolSpec] | None = None) -> Change:
+        """Serve exactly this from now on. Only servers that differ are opened and closed; what
+        runs on one that is closed ends in its own time. Without `pools` they stay.
+
+        Raises BadServerString and PluginError: then nothing has changed.
         """
-        entry = entry_of(self.plugins, spec)
-        entry.id, entry.added = id or entry.id, True
-        self._entries = [*self._entries, entry]
+        plan = applying.plan(self.plugins, self._entries, wanted)
+        names: tuple[str, ...] = ()
+        if pools is not None:
+            self._pools, names = applying.pools(self._pools, pools)
+        change = replace(plan.change, pools=names)
+        for entry, spec in plan.adjusted:
+            entry.adjust(spec)
+        self._entries = plan.entries
+        for entry, before in plan.opened:
+            self._look_after(entry, before)
         self.rebuild()
-        self._look_after(entry, before)
-        return entry
+        for entry in plan.closed:
+            task = asyncio.create_task(
+                self._leave(entry, self.settings.answer_timeout),
+                name=f"leaving {entry.server.shown}",
+            )
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+        return change
 
-    def remove(self, entry: Entry) -> None:
-        """Serve it no more; what runs on it ends in its own time."""
-        self._entries = [other for other in self._entries if other is not entry]
-        self.rebuild()
-        task = asyncio.create_task(self._leave(entry), name=f"leaving {entry.server.shown}")
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
-
-    def replace(self, entry: Entry, spec: ServerSpec, before: Before | None = None) -> Entry:
-        """Serve another in its place, under its id. Raises BadServerString: nothing is changed."""
-        other = entry_of(self.plugins, spec)
-        other.id, other.added = entry.id, True
-        self._entries = [other if one is entry else one for one in self._entries]
-        self.remove(entry)
-        self._look_after(other, before)
-        return other
+    @property
+    def active(self) -> int:
+        """Requests that run on servers now."""
+        return sum(entry.link.leases for entry in self._entries if entry.link is not None)
 
     @property
     def entries(self) -> Sequence[Entry]:
@@ -153,33 +149,50 @@ class Kernel:
 
     def _look_after(self, entry: Entry, before: Before | None = None) -> None:
         assert self._catalog is not None
+        entry.health.tell(partial(self._shifted, entry))
         entry.task = asyncio.create_task(
             self._catalog.look_after(entry, before), name=entry.server.shown
         )
 
-    async def _leave(self, entry: Entry) -> None:
+    def _shifted(self, entry: Entry) -> None:
+        entry.shifted()
+        self.notify()
+
+    async def _leave(self, entry: Entry, patience: float) -> None:
+        entry.health.draining = True
+        entry.shifted()  # who waits for this server is told
         if entry.task is not None:
             entry.task.cancel()
             await asyncio.gather(entry.task, return_exceptions=True)
         if entry.link is not None:
-            await entry.link.retire(self.settings.drain_timeout)
+            await entry.link.retire(patience)
 
     # What there is.
 
     def models(self) -> list[Deployment]:
         """Every deployment known now that is to be listed, in the order of the servers."""
-        deployments = [route.deployment for route in self.snapshot.routes.values()]
+        snapshot = self.snapshot
+        deployments = [
+            route.deployment
+            for name, route in snapshot.routes.items()
+            if name not in snapshot.pools
+        ]
+        deployments += [pool.deployment for pool in snapshot.pools.values() if pool.members]
         return [deployment for deployment in deployments if deployment.visible]
+
+    def deployments(self) -> list[DeploymentView]:
+        """Every deployment as it is now, listed or not, and the pools after them."""
+        return views.deployments(self)
 
     def find(self, name: str | None) -> Deployment:
         """The deployment of that name; the first one for None. Raises ModelNotFound."""
-        return self.snapshot.find(name).deployment
+        return self.snapshot.choice(name).deployment
 
     def status(self) -> list[ServerStatus]:
         return [
             ServerStatus(
                 entry.link.server if entry.link else entry.server,
-                entry.state, entry.reason, tuple(entry.models),
+                *entry.state(), tuple(entry.models), entry.stage,
             )
             for entry in self._entries
         ]  # fmt: skip
@@ -194,28 +207,31 @@ class Kernel:
     # Answers.
 
     def stream(
-        self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None
-    ) -> AbstractAsyncContextManager[Answer]:
+        self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None,
+        session: str | None = None,
+    ) -> AbstractAsyncContextManager[Answer]:  # fmt: skip
         """An answer in pieces. `params` is the request in OpenAI's terms and `body` its bytes, if
-        there are any: they are what an OpenAI-shaped server is sent.
+        there are any: they are what an OpenAI-shaped server is sent. `session` names the
+        conversation, for pools that keep one where it is.
 
         Entering waits for the first chunk and raises what the server refused with; leaving closes
         the upstream on every path. Raises RelayError only.
         """
-        return Answer(self, kind, params, body)
+        return Answer(self, kind, params, body, session)
 
     def generate(
-        self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None
-    ) -> Coroutine[Any, Any, Completion]:
+        self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None,
+        session: str | None = None,
+    ) -> Coroutine[Any, Any, Completion]:  # fmt: skip
         """A whole answer, to be awaited. Raises RelayError; cancelling it closes the upstream."""
-        return ask(self, kind, params, body)
+        return ask(self, kind, params, body, session)
 
     def offers(self, call: Call) -> bool:
         """Whether some server has the path of `call`, or may turn out to have it."""
         return forwarding.offered(self._entries, call)
 
     def forward(
-        self, model: str | int | None, call: Call
+        self, model: str | int | None, call: Call, session: str | None = None
     ) -> AbstractAsyncContextManager[Forwarded]:
         """Any other OpenAI path, bytes both ways; without a model, by the first one whose server
         offers it. `call.params` is the body decoded, where it is JSON; the model's name in it, or
@@ -224,11 +240,12 @@ class Kernel:
         Entering waits for the answer's head and raises what the server refused with, UnknownURL if
         it has no such path; leaving closes the upstream. Raises RelayError only.
         """
-        return forwarding.forward(self, model, call)
+        return forwarding.forward(self, model, call, session)
 
     def fix_text(self, kind: Kind, params: Mapping[str, Any], text: str, final: bool) -> str:
         """One choice's text so far, repaired by the plugin of the server that answers."""
-        route = self.snapshot.find(params.get("model"))
+        choice = self.snapshot.choice(params.get("model"))
+        route = choice.best() if type(choice) is Pool else cast("Route", choice)
         request = Request(kind=kind, params=params, body=None, deployment=route.deployment)
         server = route.deployment.server
         return checked_call(
@@ -238,16 +255,25 @@ class Kernel:
     # For answers: from a name to a server that is open.
 
     async def route(self, name: str | int | None) -> Route:
-        """The route for a model's name. Raises ModelNotFound, UpstreamUnavailable."""
+        """The route for a model's name; of a pool, a member that can be asked. Raises
+        ModelNotFound, UpstreamUnavailable.
+        """
+        choice = await self.choice(name)
+        return choice.best() if type(choice) is Pool else cast("Route", choice)
+
+    async def choice(self, name: str | int | None) -> Route | Pool:
+        """The route or the pool of a name. Servers that nobody has looked at yet are waited for.
+        Raises ModelNotFound, UpstreamUnavailable.
+        """
         snapshot = self.snapshot
         if not snapshot.pending:
-            return snapshot.find(name)
+            return snapshot.choice(name)
         deadline = asyncio.get_running_loop().time() + PATIENCE
         while True:
             try:
-                route = self.snapshot.find(name)
-                if route.entry.seen or _over(deadline):
-                    return route
+                choice = self.snapshot.choice(name)
+                if choice.seen or not self.snapshot.pending or _over(deadline):
+                    return choice
             except (ModelNotFound, UpstreamUnavailable):
                 if not self.snapshot.pending or _over(deadline):
                     raise
@@ -262,7 +288,7 @@ class Kernel:
         link = route.link
         link.lease()
         try:
-            yield route, link.client or await link.wait_open(OPENING)
+            yield route, link.client or await link.wait_open(patience(link, self.settings))
         finally:
             link.release()
 

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from .errors import RelayError, UpstreamUnavailable, redact
+from .gate import Gate
 from .http import HttpClient
 from .plugins import Plugin
 from .types import Endpoint, Server
@@ -34,7 +35,7 @@ class Link:
         self.client: Any = None
         self.error: RelayError | None = None
         self.leases = 0
-        self._gate: asyncio.Semaphore | None = None
+        self._gate: Gate | None = None
         self._http = http
         self._ready = asyncio.Event()
         self._free: asyncio.Event | None = None  # while it is being retired
@@ -59,13 +60,20 @@ class Link:
             raise self.error or UpstreamUnavailable("the server is still starting", retry_after=5)
         return self.client
 
-    def gate(self, limit: int | None) -> asyncio.Semaphore | None:
-        """What a request passes through where at most `limit` may run at the same time."""
-        if limit is None:
-            return None
-        if self._gate is None:
-            self._gate = asyncio.Semaphore(limit)
+    def gate(self, limit: int | None) -> Gate | None:
+        """What a request passes through where at most `limit` may run at the same time. A limit
+        that was changed meanwhile goes before that of a request's route.
+        """
+        if self._gate is None and limit is not None:
+            self._gate = Gate(limit)
         return self._gate
+
+    def limit(self, limit: int | None) -> None:
+        """From now on so many requests may run at the same time; None for any number."""
+        if self._gate is not None:
+            self._gate.change(limit)
+        elif limit is not None:
+            self._gate = Gate(limit)
 
     def lease(self) -> None:
         """Keep the link open until `release`."""
@@ -77,16 +85,20 @@ class Link:
             self._free.set()
 
     async def retire(self, timeout: float) -> None:
-        """Wait for the leases to end (at most `timeout` seconds), then close."""
-        if self.leases:
-            self._free = asyncio.Event()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._free.wait()
-        if self._owner is not None:
-            self._owner.cancel()
-            await asyncio.wait([self._owner])
-            self._owner = None
+        """Wait for the leases to end (at most `timeout` seconds), then close; at once if it is
+        cancelled.
+        """
+        try:
+            if self.leases:
+                self._free = asyncio.Event()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(timeout):
+                        await self._free.wait()
+        finally:
+            if self._owner is not None:
+                self._owner.cancel()
+                await asyncio.wait([self._owner])
+                self._owner = None
 
     async def _own(self) -> None:
         wait = FIRST_WAIT

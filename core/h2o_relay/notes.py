@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 OURS = frozenset({"stream", "stream_options", "truncation"})
 """Fields that frontends add by themselves: whoever asked has never heard of them."""
+MEMBER = "member"
+"""The note of which member of a pool has answered."""
 LIMITS = ("max_tokens", "max_completion_tokens")
 
 
@@ -31,6 +33,8 @@ def _phrase(name: str, value: str) -> str:
         return f"{value} older {them} did not fit into the model's context and {verb} left out"
     if name == "trimmed-by":
         return "what fits was estimated, since the server does not count"
+    if name == MEMBER:
+        return f"answered by {value}"
     if name == "limited":
         field, _, most = value.partition("=")
         if field in LIMITS and most.isdecimal():

@@ -27,7 +27,7 @@ from .types import Capabilities, Deployment, Kind, Request, Server, Tuning
 
 if TYPE_CHECKING:
     from .prompts.templates import TemplateRenderer
-    from .registry import Route
+    from .route import Route
 
 log = logging.getLogger(__name__)
 COUNT_WAIT = 5.0  # seconds that a server has to count a prompt

@@ -13,23 +13,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any, Self, cast
+from urllib.parse import quote
 
 import orjson
 
 from . import remote_server
 from .admin import DeploymentView, Found, FoundModel, Series, System, Tried
 from .answer import Answer
+from .applying import Change
+from .breaker import Breaker
 from .chunks import Completion
+from .entry import ServerStatus, Stage
 from .errors import RelayError, UpstreamBadResponse
 from .forwarding import Forwarded
+from .health import State
 from .http import HttpClient, Response
 from .kernel import Kernel
 from .plugins import Plugins
-from .registry import ServerStatus, State
 from .settings import Settings
 from .sse import Splitter
 from .types import Call, Deployment, Kind, Server
@@ -60,11 +65,16 @@ class RemoteKernel:
             first_byte_timeout=PATIENCE,
             idle_timeout=PATIENCE,
             answer_timeout=PATIENCE,
+            max_time=None,
+            max_max_time=None,
             drain_timeout=0.0,
+            retries=0,  # the relay has tried
             http_proxy=None,  # the relay is on this machine, whatever its address
         )
         plugins = Plugins.of(**{NAME: remote_server})
         self._kernel = Kernel(own, [self._server], plugins)
+        # What fails is what stands behind the relay, one server of many.
+        self._kernel.entries[0].health.breaker = Breaker(failures=sys.maxsize)
         self._http = HttpClient(own)
         self._views: tuple[DeploymentView, ...] | None = None
         self._away = ""
@@ -117,7 +127,7 @@ class RemoteKernel:
         entry = self._kernel.entries[0]
         if entry.link is not None and entry.models != models:
             entry.models = models
-            entry.listed, entry.state, entry.reason = True, "ready", ""
+            entry.listed, entry.stage, entry.reason = True, "ready", ""
             self._kernel.rebuild()
         self._wake()
 
@@ -150,11 +160,11 @@ class RemoteKernel:
         """A row for each deployment; one for the relay itself where it does not answer."""
         if self._away or self._views is None:
             why = self._away or "the relay has not answered yet"
-            return [ServerStatus(self._server, "offline", why, ())]
+            return [ServerStatus(self._server, "offline", why, (), "offline")]
         return [
             ServerStatus(
                 Server(plugin=view.plugin, shown=view.server), cast("State", view.state),
-                view.reason, (),
+                view.reason, (), cast("Stage", view.stage),
             )
             for view in self._views
         ]  # fmt: skip
@@ -162,26 +172,28 @@ class RemoteKernel:
     async def settled(self, timeout: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self._views is None or any(v.state in PENDING for v in self._views):
+                while self._views is None or any(v.stage in PENDING for v in self._views):
                     await self._news.wait()
 
     def stream(
-        self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None
-    ) -> AbstractAsyncContextManager[Answer]:
-        return self._kernel.stream(kind, params, body)
+        self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None,
+        session: str | None = None,
+    ) -> AbstractAsyncContextManager[Answer]:  # fmt: skip
+        return self._kernel.stream(kind, params, body, session)
 
     def generate(
-        self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None
-    ) -> Coroutine[Any, Any, Completion]:
-        return self._kernel.generate(kind, params, body)
+        self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None,
+        session: str | None = None,
+    ) -> Coroutine[Any, Any, Completion]:  # fmt: skip
+        return self._kernel.generate(kind, params, body, session)
 
     def offers(self, call: Call) -> bool:
         return self._kernel.offers(call)
 
     def forward(
-        self, model: str | int | None, call: Call
+        self, model: str | int | None, call: Call, session: str | None = None
     ) -> AbstractAsyncContextManager[Forwarded]:
-        return self._kernel.forward(model, call)
+        return self._kernel.forward(model, call, session)
 
     def fix_text(self, kind: Kind, params: Mapping[str, Any], text: str, final: bool) -> str:
         """The relay has repaired it already."""
@@ -225,6 +237,23 @@ class RemoteKernel:
 
     async def set_loaded(self, name: str, on: bool) -> None:
         await self._call("POST", "/admin/load" if on else "/admin/unload", {"model": name})
+
+    async def put_pool(self, entry: Mapping[str, Any]) -> str:
+        return str((await self._call("POST", "/admin/pools", entry))["name"])
+
+    async def remove_pool(self, name: str) -> None:
+        await self._call("DELETE", f"/admin/pools/{quote(name, safe='')}")
+
+    async def reload(self) -> Change:
+        data = await self._call("POST", "/admin/config/reload")
+        return Change(**{k: _tuple(v) for k, v in data.items()})
+
+    async def export(self, secrets: bool = False) -> str:
+        wanted = "?secrets=true" if secrets else ""
+        return str((await self._call("GET", f"/admin/config{wanted}"))["yaml"])
+
+    async def explain(self, name: str | None) -> Mapping[str, Any]:
+        return await self._call("POST", "/admin/route", {"model": name})
 
     async def series(self) -> Sequence[Series]:
         data = (await self._call("GET", "/admin/series"))["data"]

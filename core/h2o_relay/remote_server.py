@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
 from .errors import InvalidRequest, RelayError, UpstreamRejected, error_object
 from .hookspecs import hookimpl
 from .http import HttpClient, Response
+from .notes import MEMBER
 from .openai_shape import pass_note
 from .sse import Splitter
 from .types import Call, Capabilities, Chunk, Model, Request, Server, Target
@@ -57,7 +59,7 @@ async def list_models(server: Server, client: HttpClient) -> list[Model]:
 
 def model_of(view: dict[str, Any]) -> Model:
     """A deployment as a model of the relay's: it turns chats into texts and back itself."""
-    known = view["state"] == "ready"
+    known = view["stage"] == "ready"
     kinds: frozenset[Any] | None = frozenset() if known and not view["kinds"] else None
     return Model(id=view["name"], max_context=view["max_context"], kinds=kinds)
 
@@ -74,6 +76,9 @@ async def stream(server: Server, client: HttpClient, request: Request) -> AsyncI
             raise await refusal(response)
         pass_note(request, response)
         request.drop(*dropped(response))
+        answered = unquote(response.header(b"x-h2o-server"))
+        if answered and answered != request.params.get("model"):
+            request.tell(MEMBER, answered)
         async for data in response:
             events = splitter.feed(data)
             exchange.whole = splitter.done

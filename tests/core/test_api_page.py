@@ -5,7 +5,8 @@ from pathlib import Path
 
 import h2o_relay
 import h2o_relay_proxy
-from h2o_relay.answer import SEEN_TO
+from h2o_relay import max_time
+from h2o_relay.turn import SEEN_TO
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 SOURCES = "\n".join(
@@ -25,7 +26,7 @@ def first_cells(title: str) -> list[str]:
 
 
 def test_fields() -> None:
-    assert set(first_cells("Fields")) == SEEN_TO - {"stop", "messages"}
+    assert set(first_cells("Fields")) == (SEEN_TO | {max_time.FIELD}) - {"stop", "messages"}
 
 
 def test_headers() -> None:

@@ -122,7 +122,7 @@ class TestIdentifying:
             Kernel(quick(), [upstream.url], plugins) as kernel,
         ):
             await kernel.settled(2)
-            assert kernel.status()[0].state in ("offline", "unidentified")
+            assert kernel.status()[0].stage in ("offline", "unidentified")
             assert kernel.models() == []
 
     async def test_a_slow_server_holds_up_no_other(self) -> None:
@@ -132,5 +132,35 @@ class TestIdentifying:
             ScriptedUpstream(json({})) as good,
             Kernel(quick(), [slow.url, good.url], plugins) as kernel,
         ):
-            await until(lambda: kernel.status()[1].state == "ready", within=2)
-            assert kernel.status()[0].state == "opening"
+            await until(lambda: kernel.status()[1].stage == "ready", within=2)
+            assert kernel.status()[0].stage == "opening"
+
+
+async def test_a_server_that_was_never_there_stays_offline_while_it_is_looked_at(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A look at a black hole takes seconds: its state must not come and go with each."""
+    looking = asyncio.Event()
+    script = json({"error": "no"}, 500)
+    async with (
+        ScriptedUpstream(script) as upstream,
+        Kernel(quick(), [f"vllm_chat:{upstream.url}/v1"]) as kernel,
+    ):
+        entry = kernel.entries[0]
+        await until(lambda: entry.state()[0] == "offline", within=5)
+        since = entry.since
+
+        async def swallows(request: Received, answer: Answer) -> None:
+            looking.set()
+            await answer.hang()
+
+        upstream.script = swallows
+        await asyncio.wait_for(looking.wait(), 10)
+        assert (entry.state()[0], entry.since) == ("offline", since)
+        assert entry.seen
+        caplog.set_level("INFO", "h2o_relay.catalog")
+        upstream.script = json({"data": [{"id": "m"}]})
+        for connection in list(upstream.connections):
+            connection.abandon()
+        await until(lambda: entry.state()[0] == "healthy", within=10)
+        assert ": back" in caplog.text

@@ -179,7 +179,7 @@ async def serving(*entries: dict[str, Any]) -> AsyncIterator[tuple[Kernel, Scrip
         specs = configured(quick(model_lock=repr(lock))).specs
         async with Kernel(quick(), specs, PLUGINS) as kernel:
             await kernel.settled(5)
-            assert [status.state for status in kernel.status()] == ["ready"] * len(entries)
+            assert [status.stage for status in kernel.status()] == ["ready"] * len(entries)
             yield kernel, upstream
 
 

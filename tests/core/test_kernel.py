@@ -108,7 +108,7 @@ class TestNames:
     async def test_a_server_stands_for_all_it_lists(self) -> None:
         async with running(Backend("a", "b", "b"), Backend("c")) as (kernel, upstreams):
             assert names(kernel) == ["a", "b", "c"]
-            assert [s.state for s in kernel.status()] == ["ready", "ready"]
+            assert [s.stage for s in kernel.status()] == ["ready", "ready"]
             assert [m.id for m in kernel.status()[0].models] == ["a", "b", "b"]
             assert await read(kernel, model="c") == "a b c"
             assert asked(upstreams[1])[0].json()["model"] == "c"
@@ -151,7 +151,7 @@ class TestNames:
         async with running(Backend("x", "y"), base_models=("mine",)) as (kernel, upstreams):
             [status] = kernel.status()
             reason = "the server does not list mine, but x, y"
-            assert (status.state, status.reason) == ("mismatch", reason)
+            assert (status.stage, status.reason) == ("mismatch", reason)
             assert kernel.find("mine").base_model == "mine", "it stays listed"
             error = await fail(kernel, model="mine")
             assert (type(error), reason in error.message) == (ModelNotFound, True)
@@ -192,8 +192,8 @@ class TestServersThatAreAway:
         async with running(*scripts, settle=False) as (kernel, _):
             async with asyncio.timeout(0.5):
                 assert await read(kernel, model="a") == "a b c"
-            await until(lambda: kernel.status()[1].state == "offline", within=1)
-            states = [status.state for status in kernel.status()]
+            await until(lambda: kernel.status()[1].stage == "offline", within=1)
+            states = [status.stage for status in kernel.status()]
             assert states == ["listing", "offline", "ready"]
             assert "broke off" in kernel.status()[1].reason
             assert names(kernel) == ["a"]
@@ -225,9 +225,9 @@ class TestServersThatAreAway:
     async def test_one_that_comes_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(catalog, "FIRST_WAIT", 0.05)
         async with running(play(reset), Backend("b")) as (kernel, upstreams):
-            assert [s.state for s in kernel.status()] == ["offline", "ready"]
+            assert [s.stage for s in kernel.status()] == ["offline", "ready"]
             upstreams[0].script = Backend("a")
-            await until(lambda: kernel.status()[0].state == "ready", within=1)
+            await until(lambda: kernel.status()[0].stage == "ready", within=1)
             assert names(kernel) == ["a", "b"]
             assert kernel.status()[0].reason == ""
             assert await read(kernel, model="a") == "a b c"
@@ -238,7 +238,7 @@ class TestServersThatAreAway:
         monkeypatch.setattr(catalog, "FIRST_WAIT", 0.05)
         async with running(Backend("a"), refresh=0.1) as (kernel, upstreams):
             upstreams[0].script = play(reset)
-            await until(lambda: kernel.status()[0].state == "offline", within=1)
+            await until(lambda: kernel.status()[0].stage == "offline", within=1)
             assert names(kernel) == ["a"]
             assert type(await fail(kernel, model="a")) is UpstreamDisconnected
             upstreams[0].script = Backend("a", "b")
@@ -267,7 +267,7 @@ class TestServersThatAreAway:
             kernels.append(kernel)
             await kernel.settled(2)
             status = kernel.status()[0]
-            assert (status.state, status.models) == ("offline", ())
+            assert (status.stage, status.models) == ("offline", ())
             assert "points at the relay itself" in status.reason
             assert (await fail(kernel, model="mine")).status in (404, 503)
             assert not asked(upstreams[0]), "no request goes round in circles"
@@ -297,7 +297,7 @@ class TestBareURLs:
             async with self.bare(serve, Plugins.discover("openai,vllm")) as (kernel, upstream):
                 await kernel.settled(2)
                 status = kernel.status()[0]
-                assert (status.server.plugin, status.state) == (plugin, "ready")
+                assert (status.server.plugin, status.stage) == (plugin, "ready")
                 assert status.server.shown == upstream.url
                 assert await read(kernel, model="a") == "a b c"
                 paths = [r.path for r in upstream.requests if r.method == "GET"]
@@ -307,7 +307,7 @@ class TestBareURLs:
         async with self.bare(json({}, 404), Plugins.discover("openai,vllm")) as (kernel, _):
             await kernel.settled(2)
             status = kernel.status()[0]
-            assert (status.state, status.server.plugin) == ("unidentified", None)
+            assert (status.stage, status.server.plugin) == ("unidentified", None)
             assert "no installed plugin recognises it" in status.reason
             assert type(await fail(kernel)) is UpstreamUnavailable
 
@@ -315,7 +315,7 @@ class TestBareURLs:
         monkeypatch.setattr(catalog, "FIRST_WAIT", 0.05)
         async with self.bare(play(reset), Plugins.discover("openai,vllm")) as (kernel, upstream):
             await kernel.settled(2)
-            assert kernel.status()[0].state == "offline"
+            assert kernel.status()[0].stage == "offline"
             upstream.script = Backend("a")
             await until(lambda: names(kernel) == ["a"], within=1)
 
@@ -329,7 +329,7 @@ class TestBareURLs:
         )
         async with self.bare(json({}), plugins) as (kernel, _):
             await kernel.settled(2)
-            assert kernel.status()[0].state == "unidentified"
+            assert kernel.status()[0].stage == "unidentified"
             assert "both take this server for theirs" in kernel.status()[0].reason
 
     async def test_a_plugin_that_fails_is_not_asked_twice(self) -> None:
@@ -338,7 +338,7 @@ class TestBareURLs:
 
         async with self.bare(json({}), plain.plugins(identify=identify)) as (kernel, _):
             await kernel.settled(2)
-            assert kernel.status()[0].state == "unidentified"
+            assert kernel.status()[0].stage == "unidentified"
 
     async def test_closing_in_the_middle_leaves_nothing(self) -> None:
         async with self.bare(play(hang), Plugins.discover("openai,vllm")) as (_, upstream):
@@ -570,7 +570,7 @@ class TestBrokenPlugins:
         plugins = plain.plugins(list_models=list_models)
         async with running(Backend("a"), plugins=plugins) as (kernel, _):
             status = kernel.status()[0]
-            assert (status.state, status.models) == ("offline", ())
+            assert (status.stage, status.models) == ("offline", ())
             assert "plugin failed" in status.reason
 
     async def test_a_key_in_what_a_plugin_raises_is_not_shown(self) -> None:
@@ -589,7 +589,7 @@ class TestBrokenPlugins:
 
         plugins = plain.plugins(capabilities=capabilities)
         async with running(Backend("a"), plugins=plugins) as (kernel, _):
-            assert kernel.status()[0].state == "offline"
+            assert kernel.status()[0].stage == "offline"
 
     async def test_fixing(self) -> None:
         def fix_text(text: str) -> str:

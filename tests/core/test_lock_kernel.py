@@ -82,13 +82,13 @@ async def test_a_server_that_is_down_stays_listed_and_comes_alive(
             assert names(kernel) == ["down", "up"], "before anybody was looked at"
             await kernel.settled(2)
             assert names(kernel) == ["down", "up"]
-            assert [status.state for status in kernel.status()] == ["offline", "ready"]
+            assert [status.stage for status in kernel.status()] == ["offline", "ready"]
             assert kernel.find(None).name == "up", "a request without a model is answered"
             assert await read(kernel) == "a b c"
             assert (await fail(kernel, model="down")).status in (502, 503)
             assert kernel.find("down").name == "down"
             down.script = Backend("back")
-            await until(lambda: kernel.status()[0].state == "ready", within=5)
+            await until(lambda: kernel.status()[0].stage == "ready", within=5)
             assert names(kernel) == ["down", "up"]
             assert await read(kernel, model="down") == "a b c"
             assert asked(down)[-1].json()["model"] == "back"
@@ -115,11 +115,11 @@ async def test_a_model_that_its_server_does_not_list_comes_by_itself(
             await kernel.settled(2)
             [status] = kernel.status()
             reason = "the server does not list llama2, but llama2:13b and 1 more"
-            assert (status.state, status.reason) == ("mismatch", reason)
+            assert (status.stage, status.reason) == ("mismatch", reason)
             error = await fail(kernel, model="llama2")
             assert (error.status, reason in error.message) == (404, True)
             upstream.script = Backend("mistral", "llama2:latest")
-            await until(lambda: kernel.status()[0].state == "ready", within=2)
+            await until(lambda: kernel.status()[0].stage == "ready", within=2)
             await read(kernel, model="llama2")
             assert asked(upstream)[-1].json()["model"] == "llama2:latest"
 
@@ -132,7 +132,7 @@ async def test_a_running_answer_outlives_a_mismatch(monkeypatch: pytest.MonkeyPa
             route = kernel.snapshot.find("m")
             link = route.link
             link.lease()
-            route.entry.state, route.entry.reason = "mismatch", "it went"
+            route.entry.stage, route.entry.reason = "mismatch", "it went"
             kernel.rebuild()
             route.link.release()
             assert link.leases == 0

@@ -2,10 +2,11 @@
 
 import pytest
 
+from h2o_relay.entry import Entry
 from h2o_relay.errors import InvalidRequest, ModelNotFound, UpstreamUnavailable
 from h2o_relay.http import HttpClient
 from h2o_relay.links import Link
-from h2o_relay.registry import EMPTY, Entry, build
+from h2o_relay.registry import EMPTY, build
 from h2o_relay.testing.settings import quick
 from h2o_relay.types import Model, Server
 
@@ -17,7 +18,7 @@ def entry(*ids: str, base_model: str | None = None, model: str | None = None) ->
     server = Server(plugin="plain", model=model)
     link = Link(plain.plugin(), server, HttpClient(quick()))
     models = [Model(id=name, max_context=len(name)) for name in ids]
-    return Entry(server, base_model, link, models, listed=True, state="ready")
+    return Entry(server, base_model, link, models, listed=True, stage="ready")
 
 
 def pairs(*entries: Entry) -> dict[str, str]:
@@ -57,12 +58,12 @@ async def test_what_is_known_of_a_model() -> None:
 async def test_pending() -> None:
     unseen = Entry(Server(plugin="plain"))
     assert build([entry("a"), unseen]).pending
-    unseen.state = "offline"
+    unseen.stage = "offline"
     assert not build([entry("a"), unseen]).pending
-    unseen.state = "unidentified"
+    unseen.stage = "unidentified"
     assert not build([unseen]).pending
     listed = entry("a")
-    listed.state = "opening"
+    listed.stage = "opening"
     assert not build([listed]).pending
 
 

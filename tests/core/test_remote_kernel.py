@@ -99,7 +99,7 @@ async def test_a_wrong_key_learns_nothing() -> None:
     async with remote(key="wrong") as (there, _):
         assert not there.models()
         (status,) = there.status()
-        assert status.state == "offline"
+        assert status.stage == "offline"
         assert "ADMIN_PASS" in status.reason
         with pytest.raises(RelayError) as caught:
             await there.system()
@@ -252,7 +252,7 @@ async def test_it_finds_a_relay_that_was_away() -> None:
             app = create_app(kernel, settings, kernel.instance, Administration(kernel), KEY)
             async with running(app, settings, sock):
                 await until(lambda: names(there) == ["m"])
-        await until(lambda: there.status()[0].state == "offline")
+        await until(lambda: there.status()[0].stage == "offline")
 
 
 @pytest.mark.parametrize("event", [b"{", b"[]", b'{"data":[{"id":"x","name":"y"}]}'])

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.usefixtures("leaves_nothing")
 KEY = "internal-canary-8f30"
 VIEW = {
     "id": "1", "name": "m", "model": "m", "base_model": None, "server": "echo", "plugin": "echo",
-    "state": "ready", "reason": "", "since": 0.0, "visible": True, "added": False,
+    "state": "healthy", "stage": "ready", "reason": "", "since": 0.0, "visible": True,
+    "added": False,
     "max_context": 4096, "kinds": ["chat"], "fields": None, "vision": None, "prompt_type": None,
     "loadable": False, "running": 0, "waiting": 0, "latency": None, "requests": 0, "failures": 0,
     "tokens": 0, "from_a_newer_relay": 1,
@@ -120,4 +121,4 @@ async def test_a_refusal_of_the_key_is_told(scripted_upstream: ScriptedUpstream)
     async with RemoteKernel(scripted_upstream.url, KEY, quick()) as kernel:
         await kernel.settled(0.5)
         (status,) = kernel.status()
-        assert (status.state, kernel.models()) == ("offline", [])
+        assert (status.stage, kernel.models()) == ("offline", [])

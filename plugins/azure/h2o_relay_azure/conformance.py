@@ -64,7 +64,7 @@ class TestAzure(BackendSuite):
         async with self.relay(self.reply(), self.speaks.listing(names)) as relay:
             assert [item.model for item in relay.kernel.models()] == [MODEL]
             (server,) = relay.kernel.status()
-            assert server.state == "ready"
+            assert server.stage == "ready"
 
 
 class TestAzureText(TestAzure):

@@ -116,7 +116,7 @@ async def test_the_api_without_versions(azure: ScriptedUpstream) -> None:
     async with kernel(f"azure_chat:{CHAT}:{azure.url}/openai/v1/:None:{KEY}") as running:
         (server,) = running.status()
         chunks = await streamed(running)
-    assert server.state == "ready"
+    assert server.stage == "ready"
     assert "".join(item.text for item in chunks) == TEXT
     assert [item.path for item in azure.requests] == [
         "/openai/v1/models",
@@ -175,7 +175,7 @@ async def test_a_wrong_key_is_ours_and_seen_at_once(azure: ScriptedUpstream) -> 
         (server,) = running.status()
         with pytest.raises(UpstreamAuthError) as caught:
             await running.generate("chat", {"messages": SAY})
-    assert server.state == "offline"
+    assert server.stage == "offline"
     assert "credentials" in server.reason
     assert "wrong" not in f"{caught.value} {server.reason}"
 

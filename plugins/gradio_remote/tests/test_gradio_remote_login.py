@@ -64,7 +64,7 @@ async def test_a_login_that_is_refused_is_the_operators_business() -> None:
     site = Site(CALL).on("/login", json({"detail": "Incorrect credentials."}, 400))
     async with relay(site, "gradio:{url}:ann:wrong-7781") as (kernel, _):
         (server,) = kernel.status()
-    assert server.state == "offline"
+    assert server.stage == "offline"
     assert "refused the relay's login" in server.reason
     assert "wrong-7781" not in f"{server.reason} {server.server!r}"
 
@@ -106,4 +106,4 @@ async def test_a_login_page_is_recognised() -> None:
 async def test_what_is_no_gradio_is_not_ours(answer: Play) -> None:
     async with relay(Site({}).on("/config", answer), "{url}") as (kernel, _):
         (server,) = kernel.status()
-    assert server.state == "unidentified"
+    assert server.stage == "unidentified"

@@ -208,7 +208,7 @@ async def test_a_login_opens_a_closed_app(apps: Apps) -> None:
 async def test_without_a_login_it_stays_closed(apps: Apps, credentials: str, said: str) -> None:
     async with kernel_for(f"gradio:{apps.urls['closed']}{credentials}") as kernel:
         (server,) = kernel.status()
-    assert server.state == "offline"
+    assert server.stage == "offline"
     assert said in server.reason
 
 
@@ -222,14 +222,14 @@ async def test_a_bare_url_is_recognised(apps: Apps, name: str) -> None:
     login = f":{USER}:{PASSWORD}" if name == "closed" else ""
     async with kernel_for(apps.urls[name] + login) as kernel:
         (server,) = kernel.status()
-        assert server.state == "ready", server.reason
+        assert server.stage == "ready", server.reason
         assert (await kernel.generate("chat", {"messages": HELLO})).text
 
 
 async def test_a_gradio_app_without_a_chat_is_not_ours(apps: Apps) -> None:
     async with kernel_for(apps.urls["image"]) as kernel:
         (server,) = kernel.status()
-        assert server.state == "unidentified"
+        assert server.stage == "unidentified"
     async with kernel_for(f"gradio:{apps.urls['image']}") as kernel:
         (server,) = kernel.status()
         assert "no chat API" in server.reason

@@ -65,8 +65,9 @@ def model_of(entry: Mapping[str, Any], shown: Mapping[str, Any]) -> Model:
 
 
 async def load(server: Server, client: HttpClient) -> Load:
-    """How many models are in memory: all that Ollama says of how busy it is (`/api/ps`)."""
-    return Load(running=len(_models(await document(server, client, "GET", "/api/ps"))))
+    """Which models are in memory (`/api/ps`): Ollama does not say how many requests run."""
+    entries = _models(await document(server, client, "GET", "/api/ps"))
+    return Load(loaded=frozenset(map(_name, entries)))
 
 
 async def set_loaded(server: Server, client: HttpClient, model: str, on: bool) -> None:

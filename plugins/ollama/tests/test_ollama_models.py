@@ -70,11 +70,13 @@ async def test_a_server_without_models_lists_none() -> None:
         assert await h2o_relay_ollama.list_models(b.server, b.client) == []
 
 
-async def test_load_counts_the_models_in_memory() -> None:
+async def test_load_names_the_models_in_memory() -> None:
     async with bench() as b:
-        assert await h2o_relay_ollama.load(b.server, b.client) == Load(running=0)
+        assert await h2o_relay_ollama.load(b.server, b.client) == Load(loaded=frozenset())
         await b.generate(messages=user("hi"))
-        assert await h2o_relay_ollama.load(b.server, b.client) == Load(running=1)
+        load = await h2o_relay_ollama.load(b.server, b.client)
+        assert load == Load(loaded=frozenset(b.ollama.loaded))
+        assert load.loaded
 
 
 @pytest.mark.parametrize("model", [CHATTY, EMBEDDER])
@@ -151,7 +153,7 @@ async def test_credentials_of_a_bare_url_become_its_header() -> None:
 async def test_a_bare_url_is_found_by_gets_alone_and_answers() -> None:
     async with relay("{url}") as (kernel, ollama):
         (status,) = kernel.status()
-        assert (status.state, status.server.plugin) == ("ready", "ollama")
+        assert (status.stage, status.server.plugin) == ("ready", "ollama")
         before = [path for path, _ in ollama.asked]
         completion = await kernel.generate("chat", {"model": CHATTY, "messages": user("hi there")})
     assert before == ["/api/show", "/api/show"]  # by list_models, once it was known

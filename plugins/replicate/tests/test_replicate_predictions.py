@@ -125,14 +125,14 @@ async def test_a_request_does_not_need_the_list() -> None:
     cloud.faults.append(("GET /models", problem(500, "Oops", "down")))
     async with relayed(cloud) as kernel:
         (server,) = kernel.status()
-        assert server.state == "offline"
+        assert server.stage == "offline"
         assert (await kernel.generate("chat", chat("Hi"))).text == TEXT
 
 
 async def test_a_model_that_does_not_exist_is_offline_with_the_reason() -> None:
     async with relayed(Cloud(), "replicate:meta/no-such") as kernel:
         (server,) = kernel.status()
-    assert server.state == "offline"
+    assert server.stage == "offline"
     assert "could not be found" in server.reason
 
 

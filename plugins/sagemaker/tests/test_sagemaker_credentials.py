@@ -157,7 +157,7 @@ class TestCredentials:
             (status,) = relay.kernel.status()
             error = await relay.failure("generate")
             assert relay.upstream.requests == []
-        assert (status.state, status.reason) == ("offline", error.message)
+        assert (status.stage, status.reason) == ("offline", error.message)
         assert isinstance(error, UpstreamAuthError)
         assert "\n" not in error.message
         assert error.message.startswith("no AWS credentials were found: set AWS_ACCESS_KEY_ID")
@@ -166,11 +166,11 @@ class TestCredentials:
         self, without_keys: pytest.MonkeyPatch
     ) -> None:
         async with asked(answering) as relay:
-            assert relay.kernel.status()[0].state == "offline"
+            assert relay.kernel.status()[0].stage == "offline"
             without_keys.setenv("AWS_ACCESS_KEY_ID", "AKIDLATE")
             without_keys.setenv("AWS_SECRET_ACCESS_KEY", "s")
             for _ in range(100):
-                if relay.kernel.status()[0].state == "ready":
+                if relay.kernel.status()[0].stage == "ready":
                     break
                 await asyncio.sleep(0.05)
             await relay.generate()

@@ -230,7 +230,7 @@ async def test_a_bare_url_is_recognised() -> None:
     async with standing(TgiStandIn()) as upstream, relay(upstream.url) as kernel:
         await kernel.settled(5)
         (server,) = kernel.status()
-        assert server.state == "ready"
+        assert server.stage == "ready"
         assert server.server.plugin == "tgi"
         assert await streamed(kernel) == SAYS
 
