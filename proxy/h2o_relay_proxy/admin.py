@@ -9,6 +9,11 @@
 | POST /admin/identify | look at an entry's server without adding it: `Found` |
 | POST /admin/test | `{"model"}`: one token, `Tried` |
 | POST /admin/load, /admin/unload | `{"model"}`: into and out of its server's memory |
+| POST /admin/pools | make a pool, or change one that was added: 201, `{"name": ...}` |
+| DELETE /admin/pools/{name} | serve an added pool no more |
+| POST /admin/config/reload | read the configuration file again: `Change` |
+| GET /admin/config | what is served, as `{"yaml"}`; secrets masked but for `?secrets=true` |
+| POST /admin/route | `{"model"}`: who would answer now, and why |
 | GET /admin/series | `{"data": [Series]}` |
 | GET /admin/system | `System` |
 """
@@ -20,6 +25,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -34,6 +40,7 @@ from .respond import EVENTS
 
 PREFIX = b"/admin/"
 ONE = b"/admin/deployments/"
+POOL = b"/admin/pools/"
 Handler = Callable[[Exchange], Awaitable[None]]
 
 
@@ -51,6 +58,10 @@ class Admin:
             b"/admin/test": {"POST": self._test},
             b"/admin/load": {"POST": self._load},
             b"/admin/unload": {"POST": self._unload},
+            b"/admin/pools": {"POST": self._put_pool},
+            b"/admin/config": {"GET": self._config},
+            b"/admin/config/reload": {"POST": self._reload},
+            b"/admin/route": {"POST": self._explain},
             b"/admin/series": {"GET": self._series},
             b"/admin/system": {"GET": self._system},
         }
@@ -62,8 +73,11 @@ class Admin:
         """Raises RelayError."""
         self._authenticate(exchange)
         path = exchange.path
-        one = path.startswith(ONE) and path[len(ONE) :].isalnum()
-        handlers = self._one if one else self._routes.get(path)
+        handlers = self._routes.get(path)
+        if path.startswith(ONE) and path[len(ONE) :].isalnum():
+            handlers = self._one
+        elif path.startswith(POOL) and len(path) > len(POOL):
+            handlers = {"DELETE": self._remove_pool}
         if handlers is None:
             shown = path[:100].decode("ascii", "replace")
             raise UnknownURL(f"Unknown request URL: {exchange.method} {shown}.")
@@ -126,6 +140,25 @@ class Admin:
         await self._api.set_loaded(await self._model(exchange), False)
         exchange.reply(b"{}")
 
+    async def _put_pool(self, exchange: Exchange) -> None:
+        name = await self._api.put_pool(await self._body(exchange))
+        exchange.reply(orjson.dumps({"name": name}), 201)
+
+    async def _remove_pool(self, exchange: Exchange) -> None:
+        name = unquote(exchange.path[len(POOL) :].decode("latin-1"))
+        await self._api.remove_pool(name)
+        exchange.reply(b"{}")
+
+    async def _config(self, exchange: Exchange) -> None:
+        text = await self._api.export(b"secrets=true" in exchange.query.split(b"&"))
+        exchange.reply(orjson.dumps({"yaml": text}))
+
+    async def _reload(self, exchange: Exchange) -> None:
+        exchange.reply(orjson.dumps(asdict(await self._api.reload())))
+
+    async def _explain(self, exchange: Exchange) -> None:
+        exchange.reply(orjson.dumps(await self._api.explain(await self._model(exchange))))
+
     async def _series(self, exchange: Exchange) -> None:
         data = [asdict(one) for one in await self._api.series()]
         exchange.reply(orjson.dumps({"data": data}))
@@ -134,6 +167,7 @@ class Admin:
         exchange.reply(orjson.dumps(asdict(await self._api.system())))
 
     async def _changes(self, exchange: Exchange) -> None:
+        exchange.background = True
         exchange.begin(EVENTS)
         try:
             async with aclosing(self._api.changes()) as changes:

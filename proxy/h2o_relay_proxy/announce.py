@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 import orjson
 
+from h2o_relay.admin import DeploymentView
 from h2o_relay.commands.printable import one_line
+from h2o_relay.entry import ServerStatus
+from h2o_relay.health import ANSWERING
 from h2o_relay.hosts import is_keyed
-from h2o_relay.kernel import Kernel, ServerStatus
+from h2o_relay.kernel import Kernel
 from h2o_relay.registry import Snapshot
 from h2o_relay.settings import Settings
 
@@ -32,7 +35,7 @@ async def announce(kernel: Kernel, settings: Settings, url: str, ui: ChatUI, out
     chat = f"{ui.url} (starting)" if ui.url else f"h2o chat, in another terminal; UI {ui.problem}"
     print(f"\n  Chat   {chat}\n  API    {url}/v1", file=out, flush=True)
     await kernel.settled(FIRST_LOOK)
-    for line in listing(kernel.snapshot, kernel.status()):
+    for line in (*listing(kernel.snapshot, kernel.status()), *pools(kernel.deployments())):
         print(f"  {line}", file=out)
     model = example(kernel.snapshot)
     if model is None:
@@ -65,12 +68,22 @@ def describe(names: Sequence[str], status: ServerStatus) -> str:
     """One server in one line."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     why = status.reason
-    if status.state != "ready":
-        why = f"{status.state}: {why}; it is tried again" if why else status.state
+    if status.state not in ANSWERING:
+        how = status.state if status.stage in ("ready", "offline") else status.stage
+        why = f"{how}: {why}; it is tried again" if why else how
     server = status.server.shown
     parts = (", ".join(names[:SHOWN]) + more, f"({server})", why) if names else (server, why)
     label = "Model" if names else "Server"
     return f"{label:7}" + "   ".join(one_line(part) for part in parts if part)
+
+
+def pools(views: Iterable[DeploymentView]) -> Iterator[str]:
+    """A line for each pool: its strategy and members, and what keeps it from answering."""
+    for view in views:
+        if view.strategy is not None:
+            made = f"({view.strategy}: {', '.join(view.members)})"
+            why = "" if view.state in ANSWERING else f"{view.state}: {view.reason}".rstrip(": ")
+            yield "Pool   " + "   ".join(one_line(part) for part in (view.name, made, why) if part)
 
 
 def example(snapshot: Snapshot) -> str | None:
@@ -82,7 +95,7 @@ def example(snapshot: Snapshot) -> str | None:
         for route in snapshot.routes.values()
         if route.deployment.visible and route.entry.up and route.deployment.kinds != frozenset()
     ]
-    ready = [route for route in listed if route.entry.state == "ready"]
+    ready = [route for route in listed if route.entry.stage == "ready"]
     found = next(iter(ready or listed), None)
     return None if found is None else found.deployment.name
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
 from urllib.parse import unquote
 
 import orjson
 
 from h2o_relay.admin import AdminAPI
 from h2o_relay.api_keys import ApiKeys
-from h2o_relay.catalog import INSTANCE_FIELD
 from h2o_relay.errors import (
     Forbidden,
     MethodNotAllowed,
@@ -26,22 +25,23 @@ from h2o_relay.errors import (
     Unauthorized,
     UnknownURL,
     UnsupportedMediaType,
-    UpstreamUnavailable,
 )
+from h2o_relay.faults import let_go
 from h2o_relay.hosts import host_allowed
 from h2o_relay.kernel import KernelAPI
 from h2o_relay.settings import Settings
-from h2o_relay.types import Deployment
 
 from .admin import PREFIX, Admin
 from .auth import Keys
 from .exchange import ClientGone, Exchange
 from .forwarding import Forwarding
 from .generation import Generation
-from .respond import CLOSE, draining, reply_error
+from .listed import by_name, model_entry, readiness
+from .respond import CLOSE, cut_short, draining, reply_error
 
 MODEL_PATH = b"/v1/models/"
-OPEN_PATHS = frozenset({b"/health", b"/readyz"})
+ALIVE = b"/health"
+OPEN_PATHS = frozenset({ALIVE, b"/readyz"})
 GOOD_HOSTS = 64  # Host headers that are remembered as allowed
 LIST_WAIT = 2.0  # seconds that a list waits for the first server to say what it has
 EARLY = (
@@ -71,7 +71,10 @@ def create_app(
 
 
 class App:
-    """Called with each exchange. Holds no state but the kernel."""
+    """Called with each exchange. Holds no state but the kernel, and whether it leaves."""
+
+    leaving = False
+    """Requests are refused from now on; those that run go on."""
 
     def __init__(
         self, kernel: KernelAPI, settings: Settings, instance: str, admin: AdminAPI | None,
@@ -88,7 +91,7 @@ class App:
         self._generation = Generation(kernel, settings.max_body)
         self._forwarding = Forwarding(kernel, settings)
         self._gets: dict[bytes, Handler] = {
-            b"/health": self._health,
+            ALIVE: self._health,
             b"/readyz": self._ready,
             b"/v1/models": self._models,
         }
@@ -100,6 +103,8 @@ class App:
     async def __call__(self, exchange: Exchange) -> None:
         try:
             path = exchange.path
+            if self.leaving and path != ALIVE:
+                raise draining()
             host = exchange.headers.get(b"host", b"")
             if host not in self._good_hosts:
                 self._check_host(host)
@@ -109,16 +114,20 @@ class App:
             await (handler or self._route(exchange.method, path))(exchange)
         except RelayError as error:
             unread = isinstance(error, EARLY) and exchange.has_body
-            reply_error(exchange, error, CLOSE if unread else b"")
-        except ClientGone:
+            reply_error(exchange, error, CLOSE if unread or self.leaving else b"")
+            let_go(error)
+        except ClientGone as gone:
             log.debug("%s: the client has gone", exchange.name)
-        except asyncio.CancelledError:  # uvicorn's patience with what still runs is over
+            let_go(gone)
+        except asyncio.CancelledError as cut:  # the relay's patience with what still runs is over
             if not exchange.started:
-                reply_error(exchange, draining(), CLOSE)
-        except Exception:
+                reply_error(exchange, cut_short(), CLOSE)
+            let_go(cut)
+        except Exception as error:
             log.exception("%s: failed", exchange.name)
             message = f"The relay failed. Its log has the reason under {exchange.name}."
             reply_error(exchange, RelayError(message))
+            let_go(error)
 
     def _check_host(self, host: bytes) -> None:
         """Raises Forbidden for a Host header that is not ours."""
@@ -147,37 +156,24 @@ class App:
         raise MethodNotAllowed(f"{method} is not allowed here, but {allow} is.", allow=allow)
 
     async def _health(self, exchange: Exchange) -> None:
-        """Alive, whatever the servers do."""
-        exchange.reply(b'{"status":"ok"}')
+        """Alive, whatever the servers do; how they are doing beside it."""
+        servers = Counter(status.state for status in self._kernel.status())
+        exchange.reply(orjson.dumps({"status": "ok", "servers": servers}))
 
     async def _ready(self, exchange: Exchange) -> None:
-        """Ready once there is a model to ask."""
-        count = len(self._kernel.models())
-        if not count:
-            raise UpstreamUnavailable("No model is available yet.", retry_after=1)
-        body = orjson.dumps({"status": "ready", "models": count})
-        exchange.reply(body)
+        """Ready while a model can answer, as far as is known."""
+        exchange.reply(orjson.dumps(readiness(self._kernel.deployments())))
 
     async def _models(self, exchange: Exchange) -> None:
         models = self._kernel.models()
         if not models:
             await self._kernel.settled(LIST_WAIT)
             models = self._kernel.models()
-        entries = [self._entry(model) for model in models]
-        body = orjson.dumps({"object": "list", "data": entries})
-        exchange.reply(body)
+        views = by_name(self._kernel.deployments())
+        data = [model_entry(model, views.get(model.name), self._instance) for model in models]
+        exchange.reply(orjson.dumps({"object": "list", "data": data}))
 
     async def _model(self, name: str, exchange: Exchange) -> None:
-        entry = self._entry(self._kernel.find(name))
-        exchange.reply(orjson.dumps(entry))
-
-    def _entry(self, deployment: Deployment) -> dict[str, Any]:
-        """A model as OpenAI lists it, and what more we know, as vLLM names it."""
-        return {
-            "id": deployment.name,
-            "object": "model",
-            "created": deployment.created,
-            "owned_by": deployment.owned_by,
-            "max_model_len": deployment.max_context,
-            INSTANCE_FIELD: self._instance,
-        }
+        model = self._kernel.find(name)
+        view = by_name(self._kernel.deployments()).get(model.name)
+        exchange.reply(orjson.dumps(model_entry(model, view, self._instance)))

@@ -271,6 +271,7 @@ CHECKS: dict[str, Check] = {
     "top_p": _number(0, 1),
     "presence_penalty": _number(-2, 2),
     "frequency_penalty": _number(-2, 2),
+    "max_time": _number(0.01, MAX_INT),
     "seed": _either(int, wanted="a whole number"),
     "stop": _stop,
     "logit_bias": _bias,

@@ -68,7 +68,8 @@ class Transport:
             self._timer = asyncio.get_running_loop().call_later(seconds, self.abort)
 
     def lost(self) -> None:
-        """The connection is gone."""
+        """The connection is gone, and nobody sends any more."""
+        self._sending = bool
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

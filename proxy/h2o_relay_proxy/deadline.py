@@ -8,6 +8,10 @@ from collections.abc import Callable
 NEVER = float("inf")
 
 
+def _nobody() -> None:
+    pass
+
+
 class Deadline:
     """Calls back when its moment comes. One timer looks, when it fires, whether it has come; it is
     set anew only to fire earlier, so that moving the moment costs next to nothing.
@@ -39,8 +43,9 @@ class Deadline:
         self._when = NEVER
 
     def cancel(self) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind, not even whom to call: it holds this, too."""
         self._when = NEVER
+        self._expired = _nobody
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

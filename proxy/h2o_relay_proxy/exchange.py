@@ -41,6 +41,8 @@ class Exchange:
     answered = False
     gone = False
     """The client left before the answer was done."""
+    background = False
+    """Its answer has no end of its own: nobody waits for it when the relay leaves."""
     wanted = False
     """The handler waits for the body: it need not be held back."""
     held = 0

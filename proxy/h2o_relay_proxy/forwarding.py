@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from h2o_relay.errors import RelayError
+from h2o_relay.faults import let_go
 from h2o_relay.form_data import find_field, is_form
 from h2o_relay.forwarding import Forwarded
 from h2o_relay.http_body import read_all
@@ -21,8 +22,9 @@ from h2o_relay.types import Call
 from .body import JSON, check_media_type, decode
 from .checks import check_embeddings, check_model
 from .exchange import Exchange
-from .generation import Attended, backend
-from .respond import SAFE, draining, encoded, error_event
+from .generation import Attended
+from .respond import SAFE, cut_short, encoded, error_event
+from .telling import backend, routed, session_of
 
 PATH = re.compile(rb"/v1((?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+)")
 """Plain words between slashes: nothing that a server could read as another path."""
@@ -72,12 +74,12 @@ class Forwarding:
         )
         model = _named(call, kind, body)
         with Attended(exchange):
-            async with self._kernel.forward(model, call) as reply:
+            async with self._kernel.forward(model, call, session_of(headers)) as reply:
                 await self._pass_on(reply, exchange)
 
     async def _pass_on(self, reply: Forwarded, exchange: Exchange) -> None:
         block = _block(reply)
-        extra = backend(reply.deployment.server.plugin or "")
+        extra = backend(reply.deployment.server.plugin or "") + routed(reply.tries)
         if reply.status != 200 or _length(reply) <= SMALL:
             body = await read_all(reply.chunks, self._max_answer)
             exchange.reply(body, reply.status, block, extra)
@@ -107,10 +109,12 @@ async def _stream(
     except RelayError as error:
         log.warning("%s: %s in mid-answer", exchange.name, error.code)
         last = error_event(error)
-    except asyncio.CancelledError:
+        let_go(error)
+    except asyncio.CancelledError as cut:
         if exchange.gone:
             raise
-        last = error_event(draining())
+        last = error_event(cut_short())
+        let_go(cut)
     if not last:
         exchange.end(b"")
     elif events and ending.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):

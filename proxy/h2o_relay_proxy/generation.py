@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from h2o_relay.errors import RelayError
-from h2o_relay.kernel import Answer, KernelAPI
-from h2o_relay.types import Completion, Kind
+from h2o_relay.faults import let_go
+from h2o_relay.kernel import KernelAPI
+from h2o_relay.types import Kind
 
 from .body import check_media_type, decode
 from .checks import check
 from .exchange import ClientGone, Exchange
-from .respond import DONE, EVENTS, draining, encoded, error_event
+from .respond import DONE, EVENTS, cut_short, error_event
+from .telling import about, gone_on, session_of
 
 log = logging.getLogger(__name__)
 
@@ -57,55 +58,38 @@ class Generation:
             body = await exchange.body(self._max_body)
         params = decode(body)
         check(kind, params)
+        session = session_of(exchange.headers)
         with Attended(exchange):
             if params.get("stream"):
-                await self._stream(kind, params, body, exchange)
+                await self._stream(kind, params, body, session, exchange)
             else:
-                completion = await self._kernel.generate(kind, params, body)
+                completion = await self._kernel.generate(kind, params, body, session)
                 told = about(completion)
                 exchange.reply(completion.body, extra=told)
 
     async def _stream(
-        self, kind: Kind, params: Mapping[str, Any], body: bytes, exchange: Exchange
-    ) -> None:
-        async with self._kernel.stream(kind, params, body) as answer:
+        self, kind: Kind, params: Mapping[str, Any], body: bytes, session: str | None,
+        exchange: Exchange,
+    ) -> None:  # fmt: skip
+        async with self._kernel.stream(kind, params, body, session) as answer:
             exchange.begin(EVENTS, about(answer))
-            last = DONE
+            last, tries = DONE, answer.tries
+            resumed = tries.resumed
             try:
                 async for chunk in answer:
+                    if tries.resumed != resumed:
+                        resumed = tries.resumed
+                        exchange.write(gone_on(tries))
                     exchange.write(chunk.raw)
                     if exchange.full:
                         await exchange.drained()
             except RelayError as error:
                 log.debug("%s: %s in mid-stream", exchange.name, error.code)
                 last = error_event(error)
-            except asyncio.CancelledError:
+                let_go(error)
+            except asyncio.CancelledError as cut:
                 if exchange.gone:
                     raise
-                last = error_event(draining())
+                last = error_event(cut_short())
+                let_go(cut)
             exchange.end(last)
-
-
-def about(answer: Answer | Completion) -> bytes:
-    """Encoded headers that tell who answered, what of the request it does not honour, and what was
-    done to the request.
-    """
-    deployment = answer.deployment
-    told = b"" if deployment is None else backend(deployment.server.plugin or "")
-    if answer.dropped:
-        told += encoded([(b"x-h2o-dropped-params", _words(answer.dropped))])
-    if answer.notes:
-        notes = answer.notes.items()
-        told += encoded((f"x-h2o-{name}".encode(), _words([value])) for name, value in notes)
-    return told
-
-
-def _words(texts: Iterable[str]) -> bytes:
-    """A list for a header; what could not stand in one is left out."""
-    return ", ".join(text for text in texts if text.isascii() and text.isprintable()).encode()
-
-
-@lru_cache(maxsize=256)
-def backend(plugin: str) -> bytes:
-    """The header that tells which plugin's server answered."""
-    return encoded([(b"x-h2o-backend", plugin.encode("latin-1"))])

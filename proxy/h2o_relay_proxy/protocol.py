@@ -54,7 +54,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
         self._server = server_state
         self._loop: asyncio.AbstractEventLoop = _loop or asyncio.get_event_loop()
         self._parser = httptools.HttpRequestParser(self)
-        self._running: Exchange | None = None
+        self.running: Exchange | None = None
         self._queue: deque[Exchange] = deque()
         self._coming: Exchange | None = None  # its body is still on its way
         self._later: list[bytes] = []
@@ -87,33 +87,34 @@ class RelayProtocol(Flow, asyncio.Protocol):
         self._deadline.cancel()
         self._gone()
         self.transport.lost()
+        del self._parser  # the two hold each other, and would stay until garbage is collected
 
     def eof_received(self) -> None:
         self._gone()
 
     def _gone(self) -> None:
-        if self._running is not None:
-            self._running.vanish()
-        if self._worker is not None and self._idle is not None and not self._idle.done():
-            self._worker.cancel()
+        if self.running is not None:
+            self.running.vanish()
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)  # the worker finds that the connection is closed
         self.resume_writing()
 
     def shutdown(self) -> None:
-        """uvicorn is stopping: no request after the one that runs."""
-        if self._running is None or self.transport.lingers:
+        """The relay is stopping: no request after the one that runs."""
+        if self.running is None or self.transport.lingers:
             self.transport.close()
             if self.transport.lingers:
                 self.transport.close()  # there is no time for half a request
         else:
             self._last = True
-            self._running.keep_alive = False
+            self.running.keep_alive = False
 
     # Reading
 
     def data_received(self, data: bytes) -> None:
         if self._refused or self.transport.is_closing():
             return
-        if self._later or (self._running is not None and not self._begun):
+        if self._later or (self.running is not None and not self._begun):
             self._keep(data)
             return
         self._unread += len(data)
@@ -156,7 +157,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
         """Half a request is there: the rest has `read_timeout`, and again for enough of a body.
         What follows a request that is being answered has time.
         """
-        if self._running is not None and self._running.complete:
+        if self.running is not None and self.running.complete:
             self._deadline.stop()
         elif not self._deadline.running or (not self._in_head and self._unread > BODY_STEP):
             if not self._in_head:
@@ -175,7 +176,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._begun = self._in_head = True
-        if self._running is None:
+        if self.running is None:
             self._deadline.stop()  # it is wound again if the rest does not come at once
 
     def on_url(self, url: bytes) -> None:
@@ -219,7 +220,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
         exchange = Exchange(self, method, path, version, headers, keep_alive, query)
         self._in_head = False
         self._coming = exchange
-        if self._running is None:
+        if self.running is None:
             self._start(exchange)
         else:
             self._queue.append(exchange)
@@ -230,7 +231,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
             return
         coming.feed(body)
         held = coming.held
-        if coming is not self._running:
+        if coming is not self.running:
             if held > PIPELINE_LIMIT:
                 self.abort()
         elif held > BODY_AHEAD and self._reading and not coming.wanted:
@@ -240,9 +241,8 @@ class RelayProtocol(Flow, asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._refused or self._offer is not None:
             return
-        self._begun = False
-        self._unread = 0
-        if self._running is self._coming:
+        self._begun, self._unread = False, 0
+        if self.running is self._coming:
             self._deadline.stop()
         if not self._reading:
             self.want_more()  # nobody else may: a client that goes must be noticed all the same
@@ -254,7 +254,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
 
     def _start(self, exchange: Exchange) -> None:
         """One task answers all requests of a connection: a new one each time would cost more."""
-        self._running = exchange
+        self.running = exchange
         if self._worker is None:
             self._worker = self._loop.create_task(self._work())
             self._server.tasks.add(self._worker)
@@ -264,7 +264,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
 
     async def _work(self) -> None:
         while not self.transport.is_closing():
-            exchange = self._running
+            exchange = self.running
             if exchange is None or exchange.taken:
                 self._idle = self._loop.create_future()
                 await self._idle
@@ -276,7 +276,9 @@ class RelayProtocol(Flow, asyncio.Protocol):
                 await self._app(exchange)
             except Exception:
                 log.exception("the application failed")
-            if not exchange.answered and not exchange.gone:
+            if exchange.gone:
+                self.running = self._coming = None
+            elif not exchange.answered:
                 self.abort()  # whatever was sent of the answer, it is not whole
 
     def cancel_worker(self) -> bool:
@@ -290,7 +292,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
     def finished(self, exchange: Exchange) -> None:
         """The answer is written."""
         self._server.total_requests += 1
-        self._running = None
+        self.running = None
         if not exchange.keep_alive or not exchange.complete:
             self.transport.close()
         elif self._queue:
@@ -324,7 +326,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
         self._deadline.stop()
         if self._queue and not self._queue[-1].complete:
             self._queue.pop()  # it is at fault
-        running = self._running
+        running = self.running
         if running is None:
             self._last_words(error)
         elif running.complete:

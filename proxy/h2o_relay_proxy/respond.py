@@ -47,6 +47,11 @@ DONE = b"data: [DONE]\n\n"
 WORD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 SERIAL = itertools.count(int.from_bytes(os.urandom(6), "big"))
 """Tells requests of one millisecond, and of several relays, apart."""
+TRIED = frozenset({500, 502, 504})
+"""Errors after which the relay has tried again itself as often as makes sense. The client libraries
+of OpenAI and Anthropic would ask twice more, each of which the relay would try again; they leave it
+where `x-should-retry` says so. Who is told to wait (429, 503) may come again."""
+COME_BACK = 5.0  # seconds after which a relay that was stopped may be there again
 LONGEST_WAIT = 31_536_000  # seconds that a caller may be asked to wait: upstreams say `inf`, too
 
 
@@ -59,6 +64,8 @@ def reply_error(exchange: Exchange, error: RelayError, extra: bytes = b"") -> No
         more.append((b"allow", error.allow.encode()))
     if error.status == 401:
         more.append((b"www-authenticate", b"Bearer"))
+    if error.status in TRIED:
+        more.append((b"x-should-retry", b"false"))
     exchange.reply(error.encoded(), error.status, extra=encoded(more) + extra)
 
 
@@ -68,8 +75,16 @@ def error_event(error: RelayError) -> bytes:
 
 
 def draining() -> Overloaded:
-    """What a request is told that is cancelled although its client is there."""
-    return Overloaded("The relay is shutting down.", code="draining")
+    """What is answered to requests that come while the relay leaves."""
+    return Overloaded("The relay is shutting down.", code="draining", retry_after=COME_BACK)
+
+
+def cut_short() -> Overloaded:
+    """What a request is told whose answer the relay could not wait for when it left."""
+    return Overloaded(
+        "The relay is shutting down and could not wait for this answer.",
+        code="gateway_shutdown", retry_after=COME_BACK,
+    )  # fmt: skip
 
 
 def new_id(given: bytes | None = None) -> bytes:

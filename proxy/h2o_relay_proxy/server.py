@@ -7,28 +7,32 @@ import contextlib
 import gc
 import logging
 import secrets
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from typing import Any, TextIO
-
-import uvicorn
+from typing import TYPE_CHECKING, Any, TextIO
 
 from h2o_relay.administration import Administration
+from h2o_relay.configuration import Configuration, all_specs
+from h2o_relay.entry import entry_of
 from h2o_relay.errors import RelayError
 from h2o_relay.hosts import is_exposed
 from h2o_relay.kernel import Given, Kernel
 from h2o_relay.logtail import LogTail
 from h2o_relay.plugins import Plugins
+from h2o_relay.pools import PoolSpec
 from h2o_relay.settings import SettingError, Settings
 
 from .announce import announce
-from .app import App, create_app
+from .app import create_app
 from .chat_ui import chat_ui
-from .ports import BACKLOG, address, listen
-from .protocol import RelayProtocol
+from .listening import Server, running
+from .ports import address, listen
+from .reloading import reloading
 from .stored import stored_models
+
+if TYPE_CHECKING:
+    from h2o_relay.config import Config
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +42,27 @@ def serve(
     servers: Sequence[Given],
     plugins: Plugins | None = None,
     out: TextIO | None = None,
+    pools: Sequence[PoolSpec] = (),
+    config: Config | None = None,
 ) -> int:
-    """Serve until stopped; the process's exit status. Raises SettingError for a port or address
-    that cannot be used.
+    """Serve until stopped; the process's exit status: 0, or 128 and the number of the second signal
+    where that ended it.
+
+    `servers` and `pools` are what the command line says, and `config` the configuration file as it
+    was read: what the file says is served after them, and read again when it changes. Raises
+    SettingError for a port or address that cannot be used, InvalidRequest for a model of the file
+    that cannot be served.
     """
     check_exposure(settings)
     api = listen(settings, "openai_port")
+    plugins = plugins or Plugins.discover(settings.load_plugins)
     with contextlib.closing(api):
-        return run(_serve(settings, servers, plugins, api, out or sys.stdout))
+        given = [spec for server in servers if (spec := entry_of(plugins, server).spec)]
+        specs = all_specs(given, config, settings, plugins)
+        every_pool = [*pools, *(config.pools if config else ())]
+        kernel = Kernel(settings, specs, plugins, every_pool)
+        configuration = Configuration(kernel, given, pools, config)
+        return run(_serve(kernel, configuration, api, out or sys.stdout))
 
 
 def run(coroutine: object) -> int:
@@ -58,32 +75,35 @@ def run(coroutine: object) -> int:
 
 
 async def _serve(
-    settings: Settings,
-    servers: Sequence[Given],
-    plugins: Plugins | None,
-    api: socket.socket,
-    out: TextIO,
+    kernel: Kernel, configuration: Configuration, api: socket.socket, out: TextIO
 ) -> int:
-    key = secrets.token_urlsafe(32)
+    key, settings = secrets.token_urlsafe(32), kernel.settings
     with log_tail() as tail:
-        async with Kernel(settings, servers, plugins) as kernel, stored_models(settings) as stored:
-            admin = Administration(kernel, stored, tail)
+        async with kernel, stored_models(settings) as stored:
+            admin = Administration(kernel, stored, tail, configuration)
             app = create_app(kernel, settings, kernel.instance, admin, key)
             async with running(app, settings, api) as server:
                 url = address(api)
                 settle_memory()
-                async with chat_ui(settings, url, key) as ui:
-                    tasks = [
-                        watched(announce(kernel, settings, url, ui, out)),
-                        watched(restored(admin)),
-                    ]
-                    try:
-                        await server.stopped.wait()
-                    finally:
-                        for task in tasks:
-                            task.cancel()
-                        await asyncio.gather(*tasks, return_exceptions=True)
+                async with (
+                    chat_ui(settings, url, key) as ui,
+                    reloading(configuration, server.leave),
+                    beside(announce(kernel, settings, url, ui, out), restored(admin)),
+                ):
+                    await server.stopped.wait()
             return server.status
+
+
+@contextlib.asynccontextmanager
+async def beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run these for the length of the block, at most."""
+    tasks = [watched(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def watched(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -127,61 +147,6 @@ def settle_memory() -> None:
     gc.freeze()
 
 
-class Server(uvicorn.Server):
-    """uvicorn's server, run beside other tasks: it stops by `stop` or by a signal."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.stopped = asyncio.Event()
-        self.status = 0
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield  # `running` handles them
-
-    def signalled(self, number: int) -> None:
-        """The first signal lets answers end, the second does not."""
-        if self.should_exit:
-            self.force_exit = True
-            self.status = 128 + number
-        self.should_exit = True
-        self.stopped.set()
-
-
-@contextlib.asynccontextmanager
-async def running(app: App, settings: Settings, api: socket.socket) -> AsyncIterator[Server]:
-    """The API on a bound socket, answering inside the block and drained after it."""
-    config = uvicorn.Config(
-        app,
-        http=type("BoundRelayProtocol", (RelayProtocol,), {"settings": settings}),
-        lifespan="off",
-        ws="none",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-        backlog=BACKLOG,
-        timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
-    )
-    server = Server(config)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, server.signalled, number)
-    serving = asyncio.create_task(server.serve(sockets=[api]))
-    serving.add_done_callback(lambda _: server.stopped.set())
-    try:
-        while not server.started and not serving.done():  # noqa: ASYNC110, uvicorn has no event
-            await asyncio.sleep(0.005)
-        yield server
-    finally:
-        server.should_exit = True
-        await serving
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.remove_signal_handler(number)
-
-
 def check_exposure(settings: Settings) -> None:
     """Refuse to listen beyond loopback without a key. Raises SettingError."""
     if not is_exposed(settings):
@@ -190,3 +155,6 @@ def check_exposure(settings: Settings) -> None:
         f"--host {settings.host} would let anyone on the network use this relay: set a key with "
         "H2OGPT_OPENAI_API_KEY, or insist with --allow-open"
     )
+
+
+__all__ = ["Server", "check_exposure", "running", "serve"]

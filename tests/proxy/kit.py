@@ -6,17 +6,21 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
+from h2o_relay.administration import Administration
 from h2o_relay.kernel import Kernel
 from h2o_relay.plugins import Plugins
+from h2o_relay.pools import PoolSpec
 from h2o_relay.settings import Settings
+from h2o_relay.spec import ServerSpec
 from h2o_relay.testing.scripts import DONE, json, sse
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import Answer, Received, Script, ScriptedUpstream, until
+from h2o_relay.types import UNTUNED, Tuning
 from h2o_relay_proxy.app import create_app
 from h2o_relay_proxy.ports import bind
 from h2o_relay_proxy.server import Server, running
@@ -26,7 +30,9 @@ from .raw_client import Client, Reply, error_of
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
 MODEL = "m"
+POOL = "pool"
 KEY = "sk-canary-0123456789"
+NOTHING = json({"detail": "Not Found"}, 404, headers={"connection": "close"})
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
@@ -39,6 +45,8 @@ class Relay:
     settings: Settings
     upstream: ScriptedUpstream
     server: Server
+    others: list[ScriptedUpstream]
+    """The upstreams after the first."""
 
     @property
     def connections(self) -> set[Any]:
@@ -47,7 +55,7 @@ class Relay:
 
     @property
     def asked(self) -> list[Received]:
-        return [r for r in self.upstream.requests if r.path != "/v1/models"]
+        return asked_of(self.upstream)
 
     @property
     def unsent(self) -> int:
@@ -63,6 +71,8 @@ class Relay:
         self.upstream.script = serving(script)
         self.upstream.requests.clear()
         self.upstream.gone.clear()
+        for entry in self.kernel.entries:
+            entry.health.ended(None)  # as after an answer: nothing is held against a server
 
     @contextlib.asynccontextmanager
     async def client(self, receive_buffer: int | None = None) -> AsyncIterator[Client]:
@@ -100,6 +110,11 @@ class Relay:
         return await until(lambda: not self.upstream.answering, within=within)
 
 
+def asked_of(upstream: ScriptedUpstream) -> list[Received]:
+    """What reached an upstream besides looks at its models and at its load."""
+    return [r for r in upstream.requests if r.method != "GET"]
+
+
 def listing(*names: str) -> Script:
     """The list of these models, on a connection that is not used again."""
     data = {"object": "list", "data": [{"id": name} for name in names or (MODEL,)]}
@@ -107,11 +122,14 @@ def listing(*names: str) -> Script:
 
 
 def serving(script: Script, models: Script | None = None) -> Script:
-    """`models` for the list of models, `script` for everything else."""
+    """`models` for the list of models, `script` for what is asked; no other GET is known."""
     models = models or listing()
 
     async def run(request: Received, answer: Answer) -> None:
-        await (models if request.path == "/v1/models" else script)(request, answer)
+        if request.path == "/v1/models":
+            await models(request, answer)
+        else:
+            await (NOTHING if request.method == "GET" else script)(request, answer)
 
     return run
 
@@ -120,27 +138,64 @@ def serving(script: Script, models: Script | None = None) -> Script:
 async def relay(
     script: Script | None = None,
     *,
-    servers: Sequence[str | tuple[str, str | None]] | None = None,
+    servers: Sequence[str | tuple[str, str | None] | ServerSpec] | None = None,
     plugins: Plugins | None = None,
     models: Script | None = None,
     wait: bool = True,
+    others: Sequence[Script] = (),
+    pools: Sequence[PoolSpec] = (),
     **changes: Any,
 ) -> AsyncIterator[Relay]:
-    """`servers` may say `{url}` and `{port}` for the upstream's."""
+    """`servers` may say `{url}` and `{port}` for the upstream's, and `{url1}`, `{url2}` ... for
+    those that play `others`.
+    """
     settings = quick(**changes)
-    async with ScriptedUpstream(serving(script or sse(said(3)), models)) as upstream:
+    async with contextlib.AsyncExitStack() as stack:
+        upstreams = [
+            await stack.enter_async_context(ScriptedUpstream(serving(one, models)))
+            for one in (script or sse(said(3)), *others)
+        ]
         given = servers if servers is not None else ["vllm_chat:{url}/v1"]
-        places = {"url": upstream.url, "port": upstream.port}
-        pairs = [pair if isinstance(pair, tuple) else (pair, None) for pair in given]
-        filled = [(string.format(**places), name) for string, name in pairs]
-        async with Kernel(settings, filled, plugins) as kernel:
+        places = {"url": upstreams[0].url, "port": upstreams[0].port}
+        places |= {f"url{number}": one.url for number, one in enumerate(upstreams)}
+        filled = [
+            replace(spec, server=str(spec.server).format(**places)) for spec in map(spec_of, given)
+        ]
+        async with Kernel(settings, filled, plugins, pools) as kernel:
             if wait:
                 await kernel.settled(5)
-            app = create_app(kernel, settings, kernel.instance)
+            admin = Administration(kernel) if settings.admin_pass else None
+            app = create_app(kernel, settings, kernel.instance, admin)
             sock = bind("127.0.0.1", 0)
             port = sock.getsockname()[1]
             async with running(app, settings, sock) as server:
-                yield Relay(port, kernel, settings, upstream, server)
+                yield Relay(port, kernel, settings, upstreams[0], server, upstreams[1:])
+
+
+def spec_of(server: str | tuple[str, str | None] | ServerSpec) -> ServerSpec:
+    if isinstance(server, ServerSpec):
+        return server
+    string, name = server if isinstance(server, tuple) else (server, None)
+    return ServerSpec(server=string, base_model=name)
+
+
+@contextlib.asynccontextmanager
+async def pooled(
+    *scripts: Script, pool: Mapping[str, Any] | None = None, tuning: Tuning = UNTUNED,
+    **changes: Any,
+) -> AsyncIterator[Relay]:  # fmt: skip
+    """A relay whose pool `pool` is a server of each script, in this order: `a`, `b` and so on.
+    `pool` says what else there is to a `PoolSpec`.
+    """
+    names = [chr(ord("a") + number) for number in range(len(scripts))]
+    spec = PoolSpec(name=POOL, members=tuple(names), **{"strategy": "priority", **(pool or {})})
+    servers = [
+        ServerSpec(server=f"vllm_chat:{{url{number}}}/v1", base_model=name, tuning=tuning)
+        for number, name in enumerate(names)
+    ]
+    first, *others = scripts
+    async with relay(first, servers=servers, others=others, pools=[spec], **changes) as running:
+        yield running
 
 
 def request(

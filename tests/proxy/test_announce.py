@@ -7,14 +7,15 @@ import contextlib
 import io
 import shlex
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import orjson
 import pytest
 
 from h2o_relay.kernel import Kernel
+from h2o_relay.pools import PoolSpec
 from h2o_relay.spec import ServerSpec
-from h2o_relay.testing.scripts import sse
+from h2o_relay.testing.scripts import json, sse
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import Answer, Received, ScriptedUpstream
 from h2o_relay_proxy.announce import announce
@@ -42,10 +43,12 @@ async def upstream(*names: str) -> AsyncIterator[str]:
         yield f"vllm_chat:{running.url}/v1"
 
 
-async def said_of(*servers: ServerSpec, key: str | None = None) -> list[str]:
+async def said_of(
+    *servers: ServerSpec, key: str | None = None, pools: Sequence[PoolSpec] = ()
+) -> list[str]:
     """The lines that are printed, without the addresses."""
     settings, out = quick(api_key=key), io.StringIO()
-    async with Kernel(settings, servers) as kernel:
+    async with Kernel(settings, servers, pools=pools) as kernel:
         await announce(kernel, settings, URL, ChatUI(problem="off"), out)
     lines = [line.strip() for line in out.getvalue().splitlines()]
     assert lines[1:3] == ["Chat   h2o chat, in another terminal; UI off", f"API    {URL}/v1"]
@@ -92,6 +95,24 @@ async def test_a_server_that_is_away_is_tried_again_and_not_tried_out(dead: str)
     )
     assert fourth == f"Model  m, n   ({server})"
     assert asked_for(curl) == "m"
+
+
+async def test_pools_are_named_after_the_models(dead: str) -> None:
+    away = PoolSpec(name="away", members=("gone",))
+    both = PoolSpec(name="both", members=("gone", "m"), strategy="priority")
+    async with upstream("m") as server:
+        lines = await said_of(
+            ServerSpec(server=dead, base_model="gone"), ServerSpec(server=server),
+            pools=[away, both],
+        )  # fmt: skip
+    assert lines[2].startswith("Pool   away   (least-load: gone)   offline: gone: the upstream")
+    assert lines[3] == "Pool   both   (priority: gone, m)"
+
+
+async def test_a_server_that_loads_its_model_is_no_server_that_is_away() -> None:
+    async with ScriptedUpstream(json({"error": {"message": "Loading model"}}, 503)) as loading:
+        lines = await said_of(ServerSpec(server=f"vllm_chat:{loading.url}/v1", base_model="m"))
+    assert "   warming: " in lines[0]
 
 
 async def test_without_a_model_that_answers_none_is_named(dead: str) -> None:

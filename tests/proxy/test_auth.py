@@ -103,8 +103,8 @@ async def test_two_authorization_headers(guarded: Relay) -> None:
 
 
 async def test_what_is_open(guarded: Relay) -> None:
-    assert (await guarded.ask(get("/health"))).json() == {"status": "ok"}
-    assert (await guarded.ask(get("/readyz"))).json() == {"status": "ready", "models": 1}
+    assert (await guarded.ask(get("/health"))).json()["status"] == "ok"
+    assert (await guarded.ask(get("/readyz"))).json()["status"] == "ready"
 
 
 async def test_without_a_key_of_ours_any_key_will_do() -> None:

@@ -62,7 +62,7 @@ async def test_pipelined_requests(running: Relay, kinds: tuple[bool, ...]) -> No
             for number, kind in enumerate(kinds):
                 check(await client.reply(), number, kind)
         await client.send(get("/health"))
-        assert (await client.reply()).json() == {"status": "ok"}
+        assert (await client.reply()).json()["status"] == "ok"
 
 
 async def test_the_rest_of_a_pipelined_request_may_come_while_the_first_is_answered() -> None:
@@ -233,7 +233,7 @@ async def test_head_requests_have_no_body(running: Relay) -> None:
             assert reply.status == wanted.status
             assert reply.headers["content-type"] == "application/json"
         await client.send(get("/health"))
-        assert (await client.reply()).json() == {"status": "ok"}
+        assert (await client.reply()).json()["status"] == "ok"
 
 
 async def test_an_upgrade_that_is_offered_is_passed_by(running: Relay) -> None:
@@ -245,9 +245,9 @@ async def test_an_upgrade_that_is_offered_is_passed_by(running: Relay) -> None:
             await client.send(post(chat(user=f"u{number}"), headers=offer))
             check(await client.reply(within=1), number, True)
         await client.send(get("/health", **offer))
-        assert (await client.reply(within=1)).json() == {"status": "ok"}
+        assert (await client.reply(within=1)).json()["status"] == "ok"
         await client.send(get("/health"))
-        assert (await client.reply(within=1)).json() == {"status": "ok"}
+        assert (await client.reply(within=1)).json()["status"] == "ok"
 
 
 async def test_many_connections_at_once(running: Relay) -> None:

@@ -90,7 +90,8 @@ async def test_not_ready_until_a_model_is_known() -> None:
         ready.set()
         assert_intact(await asking[0], said(3))
         assert (await asking[1]).json()["data"][0]["id"] == "m"
-        assert (await running.ask(get("/readyz"))).json() == {"status": "ready", "models": 1}
+        ready_now = {"status": "ready", "models": 1, "states": {"healthy": 1}}
+        assert (await running.ask(get("/readyz"))).json() == ready_now
 
 
 async def test_without_any_model() -> None:

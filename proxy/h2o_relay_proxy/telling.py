@@ -1,0 +1,107 @@
+"""What headers tell beside an answer: who gave it and why, what it cost in time, what was dropped.
+
+| header | |
+|---|---|
+| `x-h2o-backend` | the plugin whose server answered |
+| `x-h2o-server` | the name of the deployment that answered |
+| `x-h2o-reason` | why it was that one (`docs/routing.md`) |
+| `x-h2o-attempts` | how often the request was sent |
+| `x-h2o-queue-ms` | milliseconds that it waited for a free server |
+| `x-h2o-overhead-ms` | milliseconds that the relay itself took until the answer began |
+| `x-h2o-dropped-params` | fields of the request that the server does not honour |
+| `x-h2o-trimmed`, `x-h2o-limited` ... | what was done to the request (`Request.tell`) |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from .respond import encoded
+
+if TYPE_CHECKING:
+    from h2o_relay.chunks import Completion
+    from h2o_relay.kernel import Answer
+    from h2o_relay.tries import Tries
+
+SESSIONS = (
+    b"x-h2o-session",
+    b"x-session-id",
+    b"x-litellm-session-id",
+    b"x-bf-session-id",
+    b"x-olla-session-id",
+)
+"""Headers by which callers name a conversation: ours, and those of LiteLLM, Bifrost and Olla."""
+ANY = frozenset(SESSIONS)
+LONGEST = 256  # bytes of a conversation's name
+
+
+def session_of(headers: Mapping[bytes, bytes]) -> str | None:
+    """The conversation's name, where the caller says it."""
+    if ANY.isdisjoint(headers):
+        return None
+    for name in SESSIONS:
+        value = headers.get(name)
+        if value:
+            return value[:LONGEST].decode("latin-1")
+    return None
+
+
+def about(answer: Answer | Completion) -> bytes:
+    """The headers of an answer, encoded."""
+    deployment = answer.deployment
+    told = b"" if deployment is None else backend(deployment.server.plugin or "")
+    if answer.tries is not None:
+        told += routed(answer.tries)
+    if answer.dropped:
+        told += encoded([(b"x-h2o-dropped-params", _words(answer.dropped))])
+    if answer.notes:
+        notes = answer.notes.items()
+        told += encoded((f"x-h2o-{name}".encode(), _words([value])) for name, value in notes)
+    return told
+
+
+def routed(tries: Tries) -> bytes:
+    """The headers that tell how a request came to its server."""
+    queued, overhead = int(tries.queued * 1000), int(tries.overhead * 10000)
+    return _routed(tries.server, tries.reason, tries.count, queued, overhead)
+
+
+def gone_on(tries: Tries) -> bytes:
+    """The comment in a stream that its rest comes from another server; comments are for people and
+    logs (WHATWG HTML, "server-sent events"), and clients pass them by.
+    """
+    told = (tries.count, _word(tries.server).encode())
+    return b": h2o-resumed attempts=%d server=%b\n\n" % told
+
+
+def _word(name: str) -> str:
+    """A name as it can stand in a header or in a comment, on one line."""
+    return quote(name, safe=" !#$&'()*+,-./:;=?@[]^_`{|}~")
+
+
+@lru_cache(maxsize=4096)
+def _routed(server: str, reason: str, count: int, queued: int, tenths: int) -> bytes:
+    """`queued` is in milliseconds, `tenths` in tenths of one: most answers have the same few."""
+    return encoded(
+        [
+            (b"x-h2o-server", _word(server).encode()),
+            (b"x-h2o-reason", reason.encode()),
+            (b"x-h2o-attempts", b"%d" % count),
+            (b"x-h2o-queue-ms", b"%d" % queued),
+            (b"x-h2o-overhead-ms", b"%d.%d" % divmod(tenths, 10)),
+        ]
+    )
+
+
+def _words(texts: Iterable[str]) -> bytes:
+    """A list for a header; what could not stand in one is left out."""
+    return ", ".join(text for text in texts if text.isascii() and text.isprintable()).encode()
+
+
+@lru_cache(maxsize=256)
+def backend(plugin: str) -> bytes:
+    """The header that tells which plugin's server answered."""
+    return encoded([(b"x-h2o-backend", plugin.encode("latin-1"))])
