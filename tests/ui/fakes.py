@@ -18,6 +18,7 @@ from h2o_relay.admin import DeploymentView, Found, FoundModel, Series, System, T
 from h2o_relay.answer import Answer
 from h2o_relay.assemble import assemble
 from h2o_relay.chunks import Completion
+from h2o_relay.entry import ServerStatus
 from h2o_relay.errors import (
     InvalidRequest,
     ModelNotFound,
@@ -26,7 +27,7 @@ from h2o_relay.errors import (
     UpstreamUnavailable,
 )
 from h2o_relay.forwarding import Forwarded
-from h2o_relay.registry import ServerStatus
+from h2o_relay.health import ANSWERING
 from h2o_relay.settings import Settings
 from h2o_relay.testing.settings import quick
 from h2o_relay.types import Call, Deployment, Kind, Server
@@ -34,21 +35,29 @@ from h2o_relay_ui.context import Context, Relay, User
 
 from .answers import Asked, FakeAnswer, Script
 
-__all__ = ["Asked", "FakeRelay", "Script", "context", "view"]
+__all__ = ["Asked", "FakeRelay", "Script", "context", "pool", "view"]
 
 STARTED = 1_800_000_000.0
 """Unix time at which everything in a fake began, unless it is told otherwise."""
 
 
 def view(name: str, **changes: Any) -> DeploymentView:
-    """A deployment that is ready, but for what `changes` says."""
+    """A deployment that is healthy, but for what `changes` says."""
     usual = DeploymentView(
         id=f"id-{name}", name=name, model=name, base_model=name, server="vllm_chat:gpu1:8000",
-        plugin="vllm", state="ready", reason="", since=STARTED, visible=True, added=False,
-        max_context=8192, kinds=("chat", "text"), fields=None, vision=False, prompt_type=None,
-        loadable=False, running=0, waiting=0, latency=0.2, requests=0, failures=0, tokens=0,
+        plugin="vllm", state="healthy", stage="ready", reason="", since=STARTED, visible=True,
+        added=False, max_context=8192, kinds=("chat", "text"), fields=None, vision=False,
+        prompt_type=None, loadable=False, running=0, waiting=0, latency=0.2, requests=0,
+        failures=0, tokens=0,
     )  # fmt: skip
     return replace(usual, **changes)
+
+
+def pool(name: str, *members: str, **changes: Any) -> DeploymentView:
+    """A pool of these deployments, as the relay shows it."""
+    usual = {"id": f"pool-{name}", "plugin": "pool", "server": ", ".join(members),
+             "members": members, "strategy": "least-load"}  # fmt: skip
+    return view(name, **{**usual, **changes})
 
 
 class FakeRelay:
@@ -113,7 +122,7 @@ class FakeRelay:
         self.asked.append(asked)
         deployment = self.find(params.get("model"))
         away = next(v for v in self.views if v.name == deployment.name)
-        if away.state != "ready" and away.reason:
+        if away.state not in ANSWERING and away.reason:
             raise UpstreamUnavailable(f"`{away.name}` cannot be used: {away.reason}")
         answer = FakeAnswer(deployment, self.scripts.get(deployment.name, Script()), asked)
         try:
@@ -124,12 +133,20 @@ class FakeRelay:
             await answer.close()
 
     def stream(
-        self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None
+        self,
+        kind: Kind,
+        params: Mapping[str, Any],
+        body: bytes | None = None,
+        session: str | None = None,
     ) -> AbstractAsyncContextManager[Answer]:
         return cast("AbstractAsyncContextManager[Answer]", self._answer(kind, params, body))
 
     async def generate(
-        self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None
+        self,
+        kind: Kind,
+        params: Mapping[str, Any],
+        body: bytes | None = None,
+        session: str | None = None,
     ) -> Completion:
         async with self.stream(kind, params, body) as answer:
             return await assemble(answer, kind)
@@ -138,7 +155,7 @@ class FakeRelay:
         return False
 
     def forward(
-        self, model: str | int | None, call: Call
+        self, model: str | int | None, call: Call, session: str | None = None
     ) -> AbstractAsyncContextManager[Forwarded]:
         raise UnknownURL(f"There is nothing at {call.path}.")
 

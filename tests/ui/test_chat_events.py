@@ -44,7 +44,7 @@ async def test_a_page_opens_empty_with_the_models() -> None:
 
 
 async def test_a_page_without_a_model_says_why_and_looks_again() -> None:
-    fake = FakeRelay(view("", state="opening", reason="it is *starting*"))
+    fake = FakeRelay(view("", state="unknown", reason="it is *starting*"))
     async with opened(fake) as page:
         assert page.shown["timer"]["active"] is True
         assert "it is \\*starting\\*" in page.shown["thread"]["placeholder"]
@@ -296,7 +296,8 @@ async def test_another_ones_chat_is_not_there() -> None:
 
 
 async def test_an_answer_that_cannot_be_saved_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with opened(FakeRelay(view("parrot"))) as page:
+    hold = asyncio.Event()
+    async with opened(relay(parrot=Script(hold=hold))) as page:
         await page.send("one")
 
         async def full(*_: Any, **__: Any) -> None:
@@ -304,6 +305,7 @@ async def test_an_answer_that_cannot_be_saved_says_so(monkeypatch: pytest.Monkey
             raise StoreError("the disk is full")
 
         monkeypatch.setattr(page.context.conversations, "save", full)
+        hold.set()
         await page.follow()
         assert page.texts()[:2] == ["one", "Hello there."]
         assert "could not be saved: the disk is full." in page.texts()[-1]

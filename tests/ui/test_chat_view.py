@@ -14,15 +14,17 @@ from h2o_relay_ui.conversation import content_of
 from .fakes import view
 
 VIEWS = [
-    view("up"), view("down", state="offline"), view("new", state="opening"),
-    view("off", state="mismatch"), view("hidden", visible=False), view("", state="unidentified"),
+    view("up"), view("down", state="offline", stage="offline"),
+    view("new", state="unknown", stage="opening"), view("off", state="offline", stage="mismatch"),
+    view("hidden", visible=False), view("", state="unknown", stage="unidentified"),
 ]  # fmt: skip
 
 
-def test_models_are_named_with_their_state() -> None:
-    assert chat_view.choices(VIEWS, "up") == [
-        ("up", "up"), ("down (offline)", "down"), ("new (starting)", "new"),
-        ("off (offline)", "off"),
+def test_models_that_cannot_answer_are_named_with_their_state_after_the_others() -> None:
+    full, limited = view("full", state="busy"), view("calm", state="rate-limited")
+    assert chat_view.choices([*VIEWS[1:4], limited, VIEWS[0], full], "up") == [
+        ("up", "up"), ("full", "full"), ("down (offline)", "down"), ("new (starting)", "new"),
+        ("off (model not there)", "off"), ("calm (rate limited)", "calm"),
     ]  # fmt: skip
 
 
@@ -55,6 +57,7 @@ def test_the_first_model_is_the_wish_or_one_that_is_up(
 
 def test_without_one_that_is_up_the_first_is_chosen() -> None:
     assert chat_view.first_choice(VIEWS[1:]) == "down"
+    assert chat_view.first_choice([*VIEWS[1:], view("full", state="busy")]) == "full"
     assert chat_view.first_choice([]) is None
 
 

@@ -56,7 +56,7 @@ async def test_an_error_is_raised_on_entering_or_after_the_pieces() -> None:
 async def test_changes_are_told_at_once_and_as_they_come() -> None:
     relay = FakeRelay(view("a"))
     async with aclosing(relay.changes()) as changes:
-        assert [v.state for v in await anext(changes)] == ["ready"]
+        assert [v.state for v in await anext(changes)] == ["healthy"]
         waiting = asyncio.create_task(anext(changes))
         await asyncio.sleep(0)
         relay.set("a", state="offline")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from h2o_relay.admin import Found, FoundModel, Tried
+from h2o_relay.health import STATES
 from h2o_relay_ui import models_rows as rows
-from h2o_relay_ui import words
+from h2o_relay_ui import models_states, words
 
-from .fakes import STARTED, view
+from .fakes import STARTED, pool, view
 
 NOW = STARTED
+CSS = Path(models_states.__file__).with_name("models.css")
 OURS = {"div", "span", "dl", "dt", "dd"}
 ATTRIBUTES = {"class", "title", "data-name", "style"}
 HOSTILE = (
@@ -66,13 +69,16 @@ def harmless(source: str) -> Read:
 def test_a_hostile_name_is_only_text(word: str) -> None:
     one = view(
         word, server=word, reason=word, plugin=word, model=word + "2", prompt_type=word,
-        kinds=(word,), state="offline",
+        kinds=(word,), state="offline", last_error=word + "3",
     )  # fmt: skip
+    group = pool(word, word, strategy=word, state=word, reason=word)
     found = Found(server=word, plugin=word, url=word, kinds=(word,), problem=word,
                   models=(FoundModel(id=word, max_context=1, kinds=None),))  # fmt: skip
     pieces = (
         rows.listed([one], one, NOW),
         rows.details(one, 2, NOW),
+        rows.listed([group], group, NOW),
+        rows.details(group, 1, NOW, {word: word}),
         rows.found(found),
         rows.tried(word, Tried(ok=True, seconds=1, text=word)),
         rows.tried(word, Tried(ok=False, seconds=1, text=word)),
@@ -116,15 +122,78 @@ def test_a_row_says_how_its_model_is() -> None:
     assert "offline for 3 min: connection refused" in harmless(rows.card(1, away, NOW)).text
     fine = view("m", latency=0.214, max_context=131072, vision=True, running=3, waiting=12)
     read = harmless(rows.card(1, fine, NOW + 7300))
-    for part in ("ready for 2 h", "0.21 s", "131,072", "chat", "text", "images", "3", "12"):
+    for part in ("healthy for 2 h", "0.21 s", "131,072", "chat", "text", "images", "3", "12"):
         assert part in read.text
     assert "is-chosen" in rows.card(1, fine, NOW, True)
     assert "is-chosen" not in rows.card(1, fine, NOW)
     assert "hidden" in harmless(rows.card(1, view("m", visible=False), NOW)).text
 
 
+@pytest.mark.parametrize(
+    ("state", "stage", "words", "tone"),
+    [
+        ("healthy", "ready", "healthy", "good"),
+        ("busy", "ready", "busy", "full"),
+        ("warming", "offline", "warming up", "waiting"),
+        ("rate-limited", "ready", "rate limited", "waiting"),
+        ("offline", "offline", "offline", "bad"),
+        ("offline", "mismatch", "model not there", "bad"),
+        ("auth-error", "offline", "key refused", "bad"),
+        ("draining", "ready", "draining", "idle"),
+        ("unknown", "opening", "starting", "idle"),
+        ("unknown", "listing", "asking for its models", "idle"),
+        ("unknown", "unidentified", "not identified", "idle"),
+        ("unknown", "ready", "unknown", "idle"),
+    ],
+)
+def test_every_state_has_its_words_and_its_colour(
+    state: str, stage: str, words: str, tone: str
+) -> None:
+    card = rows.card(1, view("m", state=state, stage=stage, reason="so it is"), NOW)
+    assert f"{words} for under a minute: so it is" in harmless(card).text
+    assert f"models-dot is-{tone}" in card
+
+
+def test_no_state_is_left_out() -> None:
+    assert set(models_states.WORDS) == set(STATES)
+    assert all(f".is-{tone} " in CSS.read_text() for tone in models_states.TONES.values())
+
+
+def test_a_pool_says_its_members_and_how_one_is_chosen() -> None:
+    both = pool("both", "a", "b", strategy="sticky", state="busy", reason="a queue")
+    text = harmless(rows.card(1, both, NOW)).text
+    assert "bothpoola, b · sticky" in text
+    assert "busy for under a minute: a queue" in text
+    states = models_states.words([view("a"), view("b", state="offline"), view("b", state="busy")])
+    told = harmless(rows.details(both, 1, NOW, states)).text
+    assert "Membersa (healthy), b (busy)Strategysticky" in told
+    assert "Server" not in told
+    assert models_states.members(both, {"a": "healthy"}) == ["a (healthy)", "b"]
+
+
+def test_the_summary_counts_no_request_twice() -> None:
+    views = [view("a", running=1, waiting=2), view("b", state="offline"),
+             pool("both", "a", "b", running=1, waiting=5)]  # fmt: skip
+    assert harmless(rows.summary(views)).text == (
+        "2 models, 1 can answer. 1 pool. 1 request running, 5 waiting"
+    )
+
+
+def test_the_details_have_the_servers_load_and_its_last_error() -> None:
+    one = view("m", server_running=3, server_waiting=1, last_error="no route",
+               last_error_at=NOW - 190)  # fmt: skip
+    told = harmless(rows.details(one, 1, NOW)).text
+    assert "Its load3 requests running, 1 waiting, from whomever" in told
+    assert "Last error3 min ago: no route" in told
+    plain = harmless(rows.details(view("m"), 1, NOW)).text
+    assert "Its load" not in plain
+    assert "Last error" not in plain
+    same = view("m", state="offline", reason="offline: no route", last_error="no route")
+    assert "Last error" not in harmless(rows.details(same, 1, NOW)).text
+
+
 def test_a_clock_that_is_behind_counts_from_nothing() -> None:
-    assert rows.state_line(view("m", since=NOW + 50), NOW) == "ready for under a minute"
+    assert rows.state_line(view("m", since=NOW + 50), NOW) == "healthy for under a minute"
 
 
 def test_a_state_that_is_new_to_the_page_is_repeated() -> None:
@@ -132,15 +201,16 @@ def test_a_state_that_is_new_to_the_page_is_repeated() -> None:
 
 
 def test_a_server_without_a_model_has_a_row() -> None:
-    nameless = view("", server="http://gpu:9", plugin=None, state="unidentified", kinds=())
+    nameless = view("", server="http://gpu:9", plugin=None, state="unknown",
+                    stage="unidentified", kinds=())  # fmt: skip
     text = harmless(rows.card(1, nameless, NOW)).text
     assert "(no model yet)http://gpu:9 · unknown backendnot identified" in text
 
 
 def test_the_summary_counts() -> None:
     assert "No model yet." in rows.summary([])
-    many = [view("a", running=1), view("b", state="offline"), view("", state="unidentified")]
-    assert "2 models, 1 ready. 1 request running, 0 waiting" in rows.summary(many)
+    many = [view("a", running=1), view("b", state="offline"), view("", state="unknown")]
+    assert "2 models, 1 can answer. 1 request running, 0 waiting" in rows.summary(many)
     assert "requests" not in rows.summary([view("a")])
 
 

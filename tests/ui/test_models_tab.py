@@ -16,7 +16,7 @@ from h2o_relay.testing.settings import quick
 from h2o_relay_ui.context import User
 from h2o_relay_ui.live import close
 
-from .fakes import FakeRelay, view
+from .fakes import FakeRelay, pool, view
 from .models_page import FIELDS, REQUEST, Page, opened
 
 pytestmark = [
@@ -45,7 +45,7 @@ async def test_rows_are_shown_and_only_what_changed_is_sent_again() -> None:
     relay = FakeRelay(view("a"), view("b", state="offline", reason="refused"))
     page = opened(relay)
     await page.render()
-    assert "2 models, 1 ready" in page.value("summary")
+    assert "2 models, 1 can answer" in page.value("summary")
     assert "refused" in page.value("list")
     assert page.value("pick-1") == "Select b"
     assert not page.visible("pick-2")
@@ -103,6 +103,27 @@ async def test_a_row_that_is_selected_has_its_panel() -> None:
     assert not page.visible("panel")
     await picked(page, 7)  # a row that is no more
     assert page.chosen is None
+    await close(page.context)
+
+
+async def test_a_pool_is_shown_and_tested_and_neither_changed_nor_removed() -> None:
+    relay = FakeRelay(view("a"), view("b", state="offline", reason="refused"), pool("ab", "a", "b"))
+    page = opened(relay)
+    await picked(page, 2)
+    assert page.chosen == ("pool-ab", "ab")
+    assert "a (healthy), b (offline)" in page.value("details")
+    assert not any(page.visible(name) for name in ("load", "unload", "hide", "edit", "remove"))
+    assert "1 pool" in page.value("summary")
+    key = ("pool-ab", "ab")
+    assert "configuration" in await page.tab.hide(key, REQUEST)
+    assert "configuration" in (await page.all(page.tab.loader(True)(key, REQUEST)))[-1]
+    for event in (page.tab.ask(key), page.tab.remove(key, REQUEST)):
+        page.take(await event)
+        assert not page.visible("confirm")
+        assert "configuration" in page.value("message")
+        page.take(page.tab.silence())
+    assert "ab answered" in (await page.all(page.tab.test(key)))[-1]
+    assert relay.calls == [("try_out", "ab")]
     await close(page.context)
 
 

@@ -12,12 +12,11 @@ from h2o_relay.admin import DeploymentView
 from h2o_relay.prompts.fit import estimate
 
 from .conversation import for_model, text_of
+from .models_states import answers, word
 from .thread import Message
 from .words import text
 
-READY = "ready"
-AWAY = {"opening": "starting", "listing": "starting"}
-OFFLINE, GONE = "offline", "not there any more"
+GONE = "not there any more"
 TEMPORARY = "Temporary chat. It is not saved, and is gone when this page is closed or reloaded."
 NEARLY_FULL = 0.8  # of the context
 DIGITS = 15  # of a context length that means one
@@ -28,33 +27,37 @@ Choice = tuple[str, str]
 
 
 def choices(views: Iterable[DeploymentView], chosen: str | None) -> list[Choice]:
-    """The visible models, each with the state that it is in if it cannot answer, and the chosen
-    one even if it is none of them.
+    """The visible models, those that can answer first, the others each with its state; and the
+    chosen one even if it is none of them.
     """
-    seen: dict[str, str] = {}
+    views = list(views)
+    best: dict[str, DeploymentView] = {}
     for view in views:
-        if view.name and view.visible and seen.get(view.name) != READY:
-            seen[view.name] = view.state
-    found = [(_label(name, state), name) for name, state in seen.items()]
-    if chosen and chosen not in seen:
+        if view.name and view.visible and not (view.name in best and answers(best[view.name])):
+            best[view.name] = view
+    shown = sorted(best.values(), key=lambda view: not answers(view))
+    found = [(_label(view), view.name) for view in shown]
+    if chosen and chosen not in best:
         hidden = any(view.name == chosen for view in views)
         found.append((chosen if hidden else f"{chosen} ({GONE})", chosen))
     return found
 
 
-def _label(name: str, state: str) -> str:
-    return name if state == READY else f"{name} ({AWAY.get(state, OFFLINE)})"
+def _label(view: DeploymentView) -> str:
+    return view.name if answers(view) else f"{view.name} ({word(view)})"
 
 
 def first_choice(views: Sequence[DeploymentView], *wishes: str | None) -> str | None:
-    """The first of the wishes that is there, else the first model that is ready, else the first."""
+    """The first of the wishes that is there, else the first model that can answer, else the
+    first.
+    """
     named = [view for view in views if view.name and view.visible]
     names = {view.name for view in named}
     wished = next((wish for wish in wishes if wish and wish in names), None)
     if wished is not None:
         return wished
-    ready = (view.name for view in named if view.state == READY)
-    return next(ready, None) or next((view.name for view in named), None)
+    able = (view.name for view in named if answers(view))
+    return next(able, None) or next((view.name for view in named), None)
 
 
 def view_of(views: Iterable[DeploymentView], name: str | None) -> DeploymentView | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from h2o_relay.admin import DeploymentView
 from h2o_relay.errors import InvalidRequest, NotFound, UpstreamUnavailable
+from h2o_relay.health import ANSWERING
 from h2o_relay.store import Conversation
 from h2o_relay.trimming import trimmed
 
@@ -190,7 +191,7 @@ class Chats:
 
 def problem(context: Context) -> str:
     """Why there is no model, as far as that is known."""
-    away = [status for status in context.relay.status() if status.state != "ready"]
+    away = [status for status in context.relay.status() if status.state not in ANSWERING]
     return "; ".join(status.reason for status in away if status.reason) or NO_MODEL
 
 

@@ -7,19 +7,11 @@ from dataclasses import dataclass
 
 from h2o_relay.admin import DeploymentView, Found, FoundModel, Tried
 
+from .models_states import answers, is_pool, members, tone, word
 from .words import NOTHING, counted, duration, seconds, text, whole
 
 PAGE = 20  # rows on a page
 LISTED = 12  # models of a server that a look shows by name
-STATES = {
-    "ready": "ready",
-    "opening": "starting",
-    "listing": "asking for its models",
-    "unidentified": "not identified",
-    "mismatch": "model not there",
-    "offline": "offline",
-}
-TONES = {"ready": "good", "offline": "bad", "mismatch": "bad"}
 KINDS = {"chat": "chat", "text": "text"}
 COLUMNS = ("Model", "State", "First token", "Context", "Can do", "Running", "Waiting")
 NAMELESS = "(no model yet)"
@@ -61,17 +53,13 @@ def page_of(views: Sequence[DeploymentView], find: str, page: int) -> Shown:
 
 
 def _searched(view: DeploymentView) -> str:
-    parts = (view.name, view.model, view.server, view.plugin or "", state(view))
+    parts = (view.name, view.model, view.server, view.plugin or "", view.state, word(view))
     return " ".join(parts).lower()
-
-
-def state(view: DeploymentView) -> str:
-    return STATES.get(view.state, view.state)
 
 
 def state_line(view: DeploymentView, now: float) -> str:
     """`offline for 3 min: connection refused`, as plain text."""
-    line = f"{state(view)} for {duration(max(0.0, now - view.since))}"
+    line = f"{word(view)} for {duration(max(0.0, now - view.since))}"
     return f"{line}: {view.reason}" if view.reason else line
 
 
@@ -81,17 +69,24 @@ def abilities(view: DeploymentView) -> list[str]:
 
 
 def summary(views: Sequence[DeploymentView]) -> str:
-    """`5 models, 4 ready`."""
-    named = [view for view in views if view.name]
+    """`5 models, 4 can answer. 1 pool`."""
+    pools = [view for view in views if is_pool(view)]
+    named = [view for view in views if view.name and not is_pool(view)]
     if not views:
         return '<div class="models-summary">No model yet.</div>'
-    up = sum(view.state == "ready" for view in named)
-    line = f"{counted(len(named), 'model')}, {up:,} ready"
-    running = sum(view.running for view in views)
-    waiting = sum(view.waiting for view in views)
+    line = f"{counted(len(named), 'model')}, {sum(map(answers, named)):,} can answer"
+    if pools:
+        line += f". {counted(len(pools), 'pool')}"
+    running = sum(view.running for view in named)
+    waiting = sum(view.waiting for view in named) + sum(_queued(pool, named) for pool in pools)
     if running or waiting:
         line += f". {counted(running, 'request')} running, {waiting:,} waiting"
     return f'<div class="models-summary">{line}</div>'
+
+
+def _queued(pool: DeploymentView, named: Sequence[DeploymentView]) -> int:
+    """Requests that wait for any of its members; those at a member are counted there."""
+    return max(0, pool.waiting - sum(v.waiting for v in named if v.name in pool.members))
 
 
 def columns() -> str:
@@ -107,17 +102,16 @@ def listed(views: Sequence[DeploymentView], selected: DeploymentView | None, now
 def card(place: int, view: DeploymentView, now: float, selected: bool = False) -> str:
     """One row, the place's from 1 on; a card where there is little room (models.css)."""
     name = text(view.name) or NAMELESS
-    marks = "".join(_mark(word) for word, on in (("added", view.added),
+    marks = "".join(_mark(each) for each, on in (("pool", is_pool(view)), ("added", view.added),
                     ("hidden", not view.visible)) if on)  # fmt: skip
-    backend = text(view.plugin or "unknown backend", 40)
     line = text(state_line(view, now))
     classes = "models-line models-card" + (" is-chosen" if selected else "")
     classes += "" if view.visible else " is-hidden"
-    chips = "".join(_mark(word) for word in abilities(view)) or NOTHING
+    chips = "".join(map(_mark, abilities(view))) or NOTHING
     return (
         f'<div class="{classes}" style="grid-row: {place}">'
         f'<span class="models-who"><span class="models-name">{name}{marks}</span>'
-        f'<span class="models-server">{text(view.server)} · {backend}</span></span>'
+        f'<span class="models-server">{_served_by(view)}</span></span>'
         f'<span class="models-state">{_dot(view)}<span title="{line}">{line}</span></span>'
         f"{_fact('First token', seconds(view.latency))}"
         f"{_fact('Context', whole(view.max_context))}"
@@ -132,8 +126,15 @@ def _mark(word: str) -> str:
     return f'<span class="models-mark">{text(word, 40)}</span>'
 
 
+def _served_by(view: DeploymentView) -> str:
+    """The server and its kind; of a pool its members and how one is chosen."""
+    if is_pool(view):
+        return f"{text(', '.join(view.members))} · {text(view.strategy or '', 40)}"
+    return f"{text(view.server)} · {text(view.plugin or 'unknown backend', 40)}"
+
+
 def _dot(view: DeploymentView) -> str:
-    return f'<span class="models-dot is-{TONES.get(view.state, "busy")}"></span>'
+    return f'<span class="models-dot is-{tone(view)}"></span>'
 
 
 def _fact(name: str, value: str, zero: bool = False) -> str:
@@ -141,12 +142,25 @@ def _fact(name: str, value: str, zero: bool = False) -> str:
     return f'<span class="models-fact{kind}" data-name="{name}">{value}</span>'
 
 
-def details(view: DeploymentView, together: int, now: float) -> str:
-    """The selected row in full; `together` models belong to its entry."""
+def details(
+    view: DeploymentView, together: int, now: float, states: Mapping[str, str] | None = None
+) -> str:
+    """The selected row in full; `together` models belong to its entry, `states` are the words for
+    those of other rows, by name.
+    """
+    pool = is_pool(view)
+    served = {
+        "Members": text(", ".join(members(view, states or {})), 1000),
+        "Strategy": text(view.strategy or "", 60),
+    } if pool else {
+        "Server": _served_by(view),
+        "Its own name": text(view.model) if view.model != view.name else "",
+        "Its load": _load(view),
+    }  # fmt: skip
     facts = {
         "State": text(state_line(view, now), 1000),
-        "Server": f"{text(view.server)} · {text(view.plugin or 'unknown backend', 40)}",
-        "Its own name": text(view.model) if view.model != view.name else "",
+        "Last error": _last_error(view, now),
+        **served,
         "Context": f"{whole(view.max_context)} tokens" if view.max_context else "not known",
         "Prompt type": text(view.prompt_type or "", 60),
         "Answers": _answers(view),
@@ -154,6 +168,23 @@ def details(view: DeploymentView, together: int, now: float) -> str:
     if together > 1:
         facts["Entry"] = f"{together} models of one server, hidden, changed and removed together"
     return f'<div class="models-title">{text(view.name) or NAMELESS}</div>{pairs(facts)}'
+
+
+def _last_error(view: DeploymentView, now: float) -> str:
+    """With its age; "" where the state's reason says the same."""
+    if not view.last_error or view.last_error in view.reason:
+        return ""
+    if view.last_error_at is None:
+        return text(view.last_error, 1000)
+    return f"{duration(max(0.0, now - view.last_error_at))} ago: {text(view.last_error, 1000)}"
+
+
+def _load(view: DeploymentView) -> str:
+    """Whoever sent the requests, as the server tells it."""
+    if view.server_running is None and view.server_waiting is None:
+        return ""
+    running, waiting = view.server_running or 0, view.server_waiting or 0
+    return f"{counted(running, 'request')} running, {waiting:,} waiting, from whomever"
 
 
 def _answers(view: DeploymentView) -> str:

@@ -21,7 +21,8 @@ from .context import GetContext
 from .live import live
 from .models_form import Form
 from .models_layout import MOVING, Parts, layout
-from .models_view import refusal, wanted
+from .models_states import is_pool
+from .models_view import POOL, refusal, wanted
 from .watching import QUICK, SLOW, Props, news, watch
 from .words import text
 
@@ -159,7 +160,7 @@ class ModelsTab:
 
         async def load(chosen: Any, request: gr.Request) -> AsyncGenerator[str]:
             context, view = self._context(), await self._selected(chosen)
-            why = refusal(context, context.user(request))
+            why = refusal(context, context.user(request), view)
             if why or view is None:
                 yield rows.problem(why or GONE)
                 return
@@ -174,7 +175,7 @@ class ModelsTab:
 
     async def hide(self, chosen: Any, request: gr.Request) -> str:
         context, view = self._context(), await self._selected(chosen)
-        why = refusal(context, context.user(request))
+        why = refusal(context, context.user(request), view)
         if why or view is None:
             return rows.problem(why or GONE)
         try:
@@ -188,8 +189,9 @@ class ModelsTab:
     async def ask(self, chosen: Any) -> Updates:
         """Before something is removed."""
         context, view = self._context(), await self._selected(chosen)
-        if view is None:
-            return {**self.silence(), self._parts["message"]: rows.problem(GONE)}
+        if view is None or is_pool(view):
+            why = POOL if view is not None else GONE
+            return {**self.silence(), self._parts["message"]: rows.problem(why)}
         named = [one for one in await live(context).views() if one.id == view.id]
         what = f"all {len(named)} models of {view.server}" if len(named) > 1 else view.name
         line = f"Remove {text(what or view.server)}? Its server goes on running."
@@ -201,7 +203,7 @@ class ModelsTab:
 
     async def remove(self, chosen: Any, request: gr.Request) -> Updates:
         context, view = self._context(), await self._selected(chosen)
-        why = refusal(context, context.user(request))
+        why = refusal(context, context.user(request), view)
         try:
             if why or view is None:
                 return {**self.silence(), self._parts["message"]: rows.problem(why or GONE)}

@@ -11,6 +11,7 @@ from h2o_relay.hosts import is_loopback
 from . import models_rows as rows
 from .context import Context, User
 from .live import live
+from .models_states import is_pool, words
 from .watching import Props
 from .words import counted
 
@@ -22,13 +23,14 @@ OPEN = (
     "nobody signs in."
 )
 OFF = "Adding and changing models is switched off on this page."
+POOL = "A pool is no server's: it is made, changed and removed in the relay's configuration."
 GUEST = "Guests cannot add or change models."
 
 
-def refusal(context: Context, user: User) -> str:
-    """Why somebody may not add, change or remove models; "" if they may."""
+def refusal(context: Context, user: User, view: DeploymentView | None = None) -> str:
+    """Why somebody may not add, change or remove models, or this one; "" if they may."""
     if context.may_add:
-        return GUEST if user.guest else ""
+        return GUEST if user.guest else POOL if view is not None and is_pool(view) else ""
     settings = context.settings
     if settings.add_models is None and settings.model_lock is not None:
         return LOCKED
@@ -90,11 +92,14 @@ def _panel(
     together = sum(other.id == view.id for other in views)
     return {
         "panel": {"visible": True},
-        "details": {"value": rows.details(view, together, now)},
+        "details": {"value": rows.details(view, together, now, words(views))},
         "test": {"interactive": bool(view.name)},
         "load": {"visible": view.loadable and not why},
         "unload": {"visible": view.loadable and not why},
-        "hide": {"visible": not why, "value": "Hide" if view.visible else "Show"},
+        "hide": {
+            "visible": not why and not is_pool(view),
+            "value": "Hide" if view.visible else "Show",
+        },
         "edit": {"visible": view.added and not why},
         "remove": {"visible": view.added and not why},
     }
