@@ -24,11 +24,12 @@ TESTS ?=
 run: $(VENV)/installed
 	@exec $(BIN)/h2o run $(ARGS)
 
-# What needs no relay, no browser and no clock of its own runs side by side; the rest one by one.
+# What needs no engine, no browser and no quiet machine runs side by side; the rest one by one.
+BESIDE := tests/core tests/proxy tests/ui plugins
 test: check $(VENV)/browser
 ifeq ($(TESTS),)
-	$(BIN)/python -m pytest -n 3 --dist loadscope tests/core plugins
-	$(BIN)/python -m pytest tests --ignore=tests/core
+	$(BIN)/python -m pytest -n 3 --dist loadscope $(BESIDE)
+	$(BIN)/python -m pytest tests $(patsubst %,--ignore=%,$(BESIDE))
 else
 	$(BIN)/python -m pytest $(TESTS)
 endif

@@ -118,29 +118,62 @@ def model_file() -> Path:
     return found
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Llama:
+    """A llama.cpp server that is not ours, in a process that can be killed; it wants KEY."""
+
+    def __init__(self, model_file: Path, slots: int = 4) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+        self._command: Sequence[str] = [
+            sys.executable, "-m", "h2o_relay_llama_cpp.server", "--model", str(model_file),
+            "--alias", "smollm2", "--port", str(self.port), "--ctx", "2048", "--slots", str(slots),
+            "--threads", "1",
+        ]  # fmt: skip
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{KEY}\n".encode())
+        self.process.stdin.flush()
+
+    def wait(self) -> None:
+        """Until it answers."""
+        deadline = time.monotonic() + START_LIMIT
+        while not _healthy(self.port):
+            assert self.process is not None
+            assert self.process.poll() is None, "llama.cpp did not start"
+            assert time.monotonic() < deadline, "llama.cpp does not answer"
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """SIGKILL: it says no word."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+            assert self.process.stdin is not None
+            self.process.stdin.close()
+            self.process = None
+
+
 @pytest.fixture(scope="session")
 def llama_server(model_file: Path) -> Iterator[str]:
     """A llama.cpp server that is not ours: its URL with /v1; it wants KEY."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command: Sequence[str] = [
-        sys.executable, "-m", "h2o_relay_llama_cpp.server", "--model", str(model_file),
-        "--alias", "smollm2", "--port", str(port), "--ctx", "2048", "--slots", "4",
-        "--threads", "1",
-    ]  # fmt: skip
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
-        assert process.stdin is not None
-        process.stdin.write(f"{KEY}\n".encode())
-        process.stdin.flush()
-        deadline = time.monotonic() + START_LIMIT
-        while not _healthy(port):
-            assert process.poll() is None, "llama.cpp did not start"
-            assert time.monotonic() < deadline, "llama.cpp does not answer"
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/v1"
-        process.stdin.close()
-        process.wait(10)
+    server = Llama(model_file)
+    server.start()
+    try:
+        server.wait()
+        yield server.url
+    finally:
+        server.kill()
 
 
 def _healthy(port: int) -> bool:

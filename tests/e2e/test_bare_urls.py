@@ -116,7 +116,7 @@ def test_our_own_page_is_told(with_ui: Relay) -> None:
 def test_the_wrong_key_is_told_and_so_is_the_product(llama_server: str) -> None:
     url = llama_server.removesuffix("/v1")
     code, [row] = check(url)
-    assert (code, row["backend"], row["state"]) == (1, "llama_cpp", "offline")
+    assert (code, row["backend"], row["state"]) == (1, "llama_cpp", "auth-error")
     assert "refused the relay's credentials" in row["reason"]
 
 
