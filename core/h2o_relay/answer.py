@@ -91,7 +91,9 @@ class Answer:
                 except RelayError as error:
                     route = await tries.after(error, route)
                 else:
-                    tries.answering()
+                    if tries.budgeted:
+                        tries.settle()
+                    tries.begun_at = monotonic()
                     return self
         except BaseException:
             tries.settle()
@@ -140,7 +142,7 @@ class Answer:
             try:
                 self._first = await self._next()
             finally:
-                self.tries.upstream(monotonic() - sent)
+                self.tries.spent += monotonic() - sent
             if route.entry.health.troubled:
                 route.entry.health.began()
             self.dropped = (*unread, *request.unread) if request.unread else unread

@@ -73,7 +73,8 @@ async def forward(
             try:
                 async with contextlib.AsyncExitStack() as stack:
                     reply = await _opened(kernel, route, tries, call, stack)
-                    tries.answering()
+                    tries.settle()
+                    tries.begun_at = monotonic()
                     begun = True
                     yield reply
                     return
@@ -111,7 +112,7 @@ async def _opened(
     except Exception as error:
         raise fault(plugin, "forward", error) from error
     finally:
-        tries.upstream(monotonic() - asked)
+        tries.spent += monotonic() - asked
     stack.push_async_exit(forwarding)
     headers = {key.lower(): value for key, value in reply.headers.items()}
     chunks = await stack.enter_async_context(contextlib.aclosing(_checked(plugin, reply.chunks)))

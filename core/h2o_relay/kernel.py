@@ -68,6 +68,8 @@ class Kernel:
         self._entries = [entry_of(self.plugins, given) for given in servers]
         self._pools, _ = applying.pools((), pools)
         self.budget = Budget()
+        self.times = (settings.max_time, settings.max_max_time) != (None, None)
+        """The operator limits how long answers may take."""
         self._http = HttpClient(settings)
         self.templates = TemplateRenderer()
         self._catalog: Catalog | None = None

@@ -29,26 +29,27 @@ log = logging.getLogger(__name__)
 class Tries:
     """Made for each request; `count` is how often it was sent."""
 
-    __slots__ = (
-        "_budgeted",
-        "_choice",
-        "_failed",
-        "_kernel",
-        "_key",
-        "_name",
-        "_paid",
-        "_params",
-        "_passed",
-        "_session",
-        "_started",
-        "_upstream",
-        "count",
-        "overhead",
-        "queued",
-        "reason",
-        "resumed",
-        "server",
-    )
+    # What is so for nearly every request is not written for each.
+    budgeted = False
+    """Its last try is one that the budget counts."""
+    count = 0
+    queued = 0.0
+    """Seconds in queues."""
+    spent = 0.0
+    """Seconds that servers had it, and pauses between tries."""
+    begun_at = 0.0
+    """When the first piece was there, as `monotonic` tells it."""
+    reason = ONLY
+    resumed = 0
+    """Times that the stream was gone on with elsewhere."""
+    server = ""
+    """The name of the deployment that answers."""
+    _choice: Route | Pool | None = None
+    _failed: tuple[Route, ...] = ()
+    _key: int | None = None
+    _name: Any = None  # of what is to answer
+    _passed: tuple[str, ...] = ()  # pools that could not
+    _paid = 1  # tries that count against the limit
 
     def __init__(
         self, kernel: Kernel, params: Mapping[str, Any], session: str | None = None
@@ -57,47 +58,41 @@ class Tries:
         self._kernel = kernel
         self._params = params
         self._session = session
-        self._started = monotonic()
-        self._choice: Route | Pool | None = None
-        self._failed: list[Route] = []
-        self._key: int | None = None
-        self._budgeted = False
-        self._name = params.get("model")  # of what is to answer
-        self._passed: tuple[str, ...] = ()  # pools that could not
-        self._paid = 1  # tries that count against the limit
-        self._upstream = 0.0
-        self.count = 0
-        self.queued = 0.0
-        """Seconds in queues."""
-        self.overhead = 0.0
-        """Seconds until the first piece that neither the server nor a queue took."""
-        self.reason = ONLY
-        self.resumed = 0
-        """Times that the stream was gone on with elsewhere."""
-        self.server = ""
-        """The name of the deployment that answers."""
+        self.started = monotonic()
+
+    @property
+    def overhead(self) -> float:
+        """Seconds until the first piece that neither a server nor a queue took."""
+        return max(0.0, self.begun_at - self.started - self.queued - self.spent)
 
     def at_once(self) -> Route | None:
         """The server to ask where there is nothing to wait for or to choose, which is nearly
         always; else None, and `first` knows. Raises what `first` does.
         """
-        kernel, name = self._kernel, self._params.get("model")
+        kernel, started = self._kernel, self.started
+        name = self._name = self._params.get("model")
         snapshot = kernel.snapshot
         if snapshot.pending or (snapshot.pools and type(snapshot.choice(name)) is Pool):
             return None
-        choice = self._choice = snapshot.find(name)
-        kernel.budget.started(self._started)
-        return self._begin(choice, ONLY, self._started)
+        route = self._choice = snapshot.find(name)
+        kernel.budget.started(started)
+        health = route.entry.health
+        if health.troubled or route.reached_by is None or route.mismatch:
+            return self._begin(route, ONLY, started)
+        health.used = started
+        self.count, self.server = 1, route.deployment.name
+        return route
 
     async def first(self) -> Route:
         """The server to ask. Raises what `Snapshot.choice` and `Pool.take` do, and
         UpstreamUnavailable for one that fails request after request.
         """
-        kernel, name = self._kernel, self._params.get("model")
+        kernel = self._kernel
+        name = self._name = self._params.get("model")
         snapshot = kernel.snapshot
         choice = await kernel.choice(name) if snapshot.pending else snapshot.choice(name)
         self._choice = choice
-        kernel.budget.started(self._started)
+        kernel.budget.started(self.started)
         if type(choice) is Route:
             return self._begin(choice, ONLY)
         try:
@@ -145,7 +140,7 @@ class Tries:
         self.settle()
         if error.begun:
             raise error
-        self._failed.append(route)
+        self._failed = (*self._failed, route)
         try:
             again = await self._again(error, route)
         except RelayError as late:  # what ended the try tells more
@@ -163,12 +158,12 @@ class Tries:
                 return None
             if not budget.take(monotonic(), self._kernel.active):
                 return None
-            self._budgeted, wait = True, pause or 0.0
+            self.budgeted, wait = True, pause or 0.0
             self._paid += 1
         if other:
             return await self._taken()
         await asyncio.sleep(wait)
-        self._upstream += wait
+        self.spent += wait
         if route.entry.health.draining:  # a reload came between
             self._choice = choice = await self._kernel.choice(self._name)
             return self._begin(choice, ONLY) if type(choice) is Route else await self._taken()
@@ -176,8 +171,8 @@ class Tries:
 
     def settle(self) -> None:
         """A try is over, or has its first piece: a retry counts against the budget until then."""
-        if self._budgeted:
-            self._budgeted = False
+        if self.budgeted:
+            self.budgeted = False
             self._kernel.budget.done()
 
     def _has_other(self) -> bool:
@@ -199,7 +194,7 @@ class Tries:
         can. Not a matter of the budget: the work is half done already.
         """
         if route is not None:
-            self._failed.append(route)
+            self._failed = (*self._failed, route)
         if self._paid > self._kernel.settings.retries or not self._has_other():
             raise error
         self._paid += 1
@@ -210,7 +205,7 @@ class Tries:
 
     def leave_out(self, route: Route) -> None:
         """Ask this one no more: it cannot do what is wanted."""
-        self._failed.append(route)
+        self._failed = (*self._failed, route)
         self._paid -= 1
 
     @property
@@ -231,7 +226,7 @@ class Tries:
             try:
                 self._choice = self._kernel.snapshot.choice(name)
                 self._name = name
-                self._failed.clear()
+                self._failed = ()
                 route = await self._taken() if self._pool else self._only()
             except RelayError as late:
                 log.warning("%s: its fallback cannot be asked: %s", pool.name, late.message)
@@ -244,16 +239,6 @@ class Tries:
 
     def _only(self) -> Route:
         return self._begin(cast("Route", self._choice), ONLY)
-
-    def upstream(self, seconds: float) -> None:
-        """A server had the request for so long."""
-        self._upstream += seconds
-
-    def answering(self) -> None:
-        """The first piece is here."""
-        if self._budgeted:
-            self.settle()
-        self.overhead = max(0.0, monotonic() - self._started - self.queued - self._upstream)
 
 
 def _broken(route: Route) -> UpstreamUnavailable:

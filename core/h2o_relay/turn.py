@@ -64,7 +64,8 @@ def over(route: Route, tokens: int, error: BaseException | None) -> None:
     meter.running -= 1
     failed = isinstance(error, RelayError) and error.status >= 500
     meter.ended(tokens, failed, monotonic())
-    entry.health.ended(error)
+    if error is not None or entry.health.troubled:
+        entry.health.ended(error)
     if entry.pools:
         for pool in entry.pools:
             pool.wake()

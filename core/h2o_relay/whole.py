@@ -11,6 +11,7 @@ from .assemble import assemble
 from .chunks import Completion
 from .errors import RelayError
 from .faults import checked_call, fault
+from .max_time import FIELD as TIME
 from .max_time import is_limited
 from .meter import counted
 from .preparing import prepare
@@ -41,7 +42,9 @@ async def ask(
             except RelayError as error:
                 route = await tries.after(error, route)
             else:
-                tries.answering()
+                if tries.budgeted:
+                    tries.settle()
+                tries.begun_at = monotonic()
                 completion.tries = tries
                 return completion
     except BaseException:
@@ -55,7 +58,10 @@ async def _asked(
 ) -> Completion:  # fmt: skip
     """One try."""
     link, deployment, meter = route.link, route.deployment, route.meter
-    if "generate" not in link.capabilities.cancels or is_limited(params, route, kernel.settings):
+    timed = kernel.times or not route.plain or TIME in params
+    if "generate" not in link.capabilities.cancels or (
+        timed and is_limited(params, route, kernel.settings)
+    ):
         return await _assembled(kernel, route, tries, kind, params)
     gate, cutting = None, None
     fault_of: BaseException | None = None
@@ -80,7 +86,7 @@ async def _asked(
         except Exception as error:
             raise fault(link.plugin, "generate", error) from error
         finally:
-            tries.upstream(monotonic() - sent)
+            tries.spent += monotonic() - sent
         if cutting is not None:
             whole = cutting.whole
             completion = checked_call(link.plugin, "fix_text", lambda _: whole(completion))

@@ -65,7 +65,8 @@ def about(answer: Answer | Completion) -> bytes:
 
 def routed(tries: Tries) -> bytes:
     """The headers that tell how a request came to its server."""
-    queued, overhead = int(tries.queued * 1000), int(tries.overhead * 10000)
+    own = tries.begun_at - tries.started - tries.queued - tries.spent
+    queued, overhead = int(tries.queued * 1000), int(own * 10000) if own > 0 else 0
     return _routed(tries.server, tries.reason, tries.count, queued, overhead)
 
 

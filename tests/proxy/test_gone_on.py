@@ -30,7 +30,14 @@ class Answered:
     def __init__(self, servers: list[str]) -> None:
         self.deployment, self.dropped, self.notes = None, (), None
         self.tries: Any = SimpleNamespace(
-            resumed=0, count=1, server=servers[0], reason="priority", queued=0.0, overhead=0.0
+            resumed=0,
+            count=1,
+            server=servers[0],
+            reason="priority",
+            queued=0.0,
+            begun_at=0.0,
+            started=0.0,
+            spent=0.0,
         )
         self._servers = servers
 
