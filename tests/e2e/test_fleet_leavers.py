@@ -28,6 +28,7 @@ WARM_UP = 2000
 AT_ONCE = 50
 FREED = 1.0  # seconds after which no server works for a client that has left
 GROWTH = 0.05  # of the memory
+LATE = 10.0  # seconds for connections that linger, and a machine that stalls
 SPARE = 2  # tasks or descriptors that a look may find at work
 MODELS = {"short": "ok@tokens=3", "long": "ok@tokens=1000~delay=20", "late": "ok@first=20000"}
 TOKENS = 3  # of `short`; the others end long after their clients have left
@@ -123,6 +124,9 @@ async def test_nothing_is_left_of_those_who_leave(count: int, tmp_path: Path) ->
         await until(lambda: not any(b.answering for b in benches), within=FREED + lag.worst)
         took = sorted(seconds(crowd, benches))
         after = await at_rest(running, benches)
+        late = asyncio.get_running_loop().time() + LATE
+        while grown(before, after) and asyncio.get_running_loop().time() < late:
+            after = await at_rest(running, benches)  # what is leaking stays
         median = took[len(took) // 2]
         print(f"{count}: {len(crowd.left)} left, {len(took)} of them while a server answered;")
         print(f"it went on for {median:.3f} s, {took[-1]:.3f} s at most; lag {lag.worst:.3f} s")
@@ -131,8 +135,7 @@ async def test_nothing_is_left_of_those_who_leave(count: int, tmp_path: Path) ->
         assert len(took) > count // 5
         assert took[-1] < FREED + lag.worst
         assert unanswered(crowd, benches) == []
-        for what in ("tasks", "fds", "entries", "links"):
-            assert after[what] <= before[what] + SPARE, (what, before, after)
+        assert not grown(before, after), (before, after)
         assert after["rss"] <= before["rss"] * (1 + GROWTH), (before, after)
     assert "Traceback" not in running.output
 
@@ -153,7 +156,15 @@ def unanswered(crowd: Crowd, benches: Sequence[Bench]) -> list[str]:
     return [user for user in users if user in crowd.left]
 
 
+def grown(before: dict[str, int], after: dict[str, int]) -> list[str]:
+    """What the relay holds more of."""
+    return [
+        what for what in ("tasks", "fds", "entries", "links") if after[what] > before[what] + SPARE
+    ]
+
+
 async def at_rest(running: Relay, benches: Sequence[Bench]) -> dict[str, int]:
+    await running.says("are kept in", within=60)  # the store has its files
     await hang_up(benches)
     await asyncio.sleep(0.5)  # for what clients have closed
     return await running.holds()
