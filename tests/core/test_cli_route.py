@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from typing import Any
 
 import pytest
 
-from h2o_relay import settings as table
 from h2o_relay.cli import main
 from h2o_relay.commands import route
 from h2o_relay.pools import PoolSpec
-from h2o_relay.settings import Settings
 from h2o_relay.testing.scripts import json as answer
 
 from .identify_servers import Background
@@ -24,10 +21,7 @@ H2O = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for item in fields(Settings):
-        for name in table.env_names(item.name):
-            monkeypatch.delenv(name, raising=False)
+def environment(monkeypatch: pytest.MonkeyPatch, no_settings: None) -> None:
     monkeypatch.delenv("H2O_URL", raising=False)
 
 

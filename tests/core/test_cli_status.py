@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from h2o_relay import settings as table
 from h2o_relay.admin import DeploymentView
 from h2o_relay.cli import main
 from h2o_relay.commands import status, status_rows, status_source, status_table
@@ -27,7 +26,6 @@ from h2o_relay.commands.relay_client import RelayClient
 from h2o_relay.commands.status_rows import Row
 from h2o_relay.health import MEANINGS, STATES
 from h2o_relay.pools import PoolSpec
-from h2o_relay.settings import Settings
 from h2o_relay.testing.scripts import json as answer
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import Answer, Received
@@ -48,10 +46,7 @@ VIEW = DeploymentView(
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for item in fields(Settings):
-        for name in table.env_names(item.name):
-            monkeypatch.delenv(name, raising=False)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_settings: None) -> None:
     monkeypatch.delenv("H2O_URL", raising=False)
     monkeypatch.chdir(tmp_path)
 

@@ -6,13 +6,11 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from h2o_relay import settings as table
 from h2o_relay.administration import Administration
 from h2o_relay.cli import main
 from h2o_relay.config import parse_config, read_config
@@ -23,7 +21,6 @@ from h2o_relay.kernel import Kernel
 from h2o_relay.lock import configured
 from h2o_relay.plugins import Plugins
 from h2o_relay.pools import PoolSpec
-from h2o_relay.settings import Settings
 from h2o_relay.testing import echo
 from h2o_relay.testing.scripts import json as answer
 from h2o_relay.testing.settings import quick
@@ -52,10 +49,7 @@ pools:
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for item in fields(Settings):
-        for name in table.env_names(item.name):
-            monkeypatch.delenv(name, raising=False)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_settings: None) -> None:
     monkeypatch.delenv("H2O_URL", raising=False)
     monkeypatch.chdir(tmp_path)
 

@@ -27,6 +27,9 @@ from ..proxy.raw_client import Client, Reply
 needs_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="it looks into /proc, and fills a backlog as Linux counts it"
 )
+HELD = ("tasks", "fds", "entries", "links")
+SPARE = 2  # of these that a look may find at work
+LATE = 10.0  # seconds for connections that linger, and a machine that stalls
 PROGRAM = Path(__file__).with_name("fleet_process.py")
 ADMIN = "admin-canary-3c70"
 SOON = 10.0  # seconds for what is quick where nothing else runs
@@ -143,6 +146,11 @@ async def serving(
             process.kill()
         await process.wait()
         await reading
+
+
+def grown(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
+    """What a relay holds more of."""
+    return [what for what in HELD if after[what] > before[what] + SPARE]
 
 
 def write(path: Path, config: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from .logs import log_if_asked
 from .loops import run_async
 from .notes import note
 from .options import RelayCommand, chosen_level, settings_of, switch
-from .relay_client import Refused, RelayClient, relay_options
+from .relay_client import RelayClient, relay_options
 
 PATH = "/admin/config"
 STDOUT = "-"
@@ -60,15 +60,7 @@ def export(file: str, **flags: Any) -> None:
 async def _asked(relay: RelayClient, secrets: bool) -> str:
     query = "?secrets=true" if secrets else ""
     async with relay:
-        try:
-            found = await relay.ask("GET", f"{PATH}{query}", relay.admin or relay.key)
-        except Refused as error:
-            if error.status != 401:
-                raise
-            raise Failure(
-                f"the relay at {relay.url} tells this only to who has its admin key",
-                "start it with ADMIN_PASS in the environment; here set ADMIN_PASS, or give --key",
-            ) from None
+        found = await relay.ask_as_admin("GET", f"{PATH}{query}")
     text = found.get("yaml") if isinstance(found, dict) else None
     if not isinstance(text, str):
         raise Failure(f"the relay at {relay.url} tells it in a form that is not known here")

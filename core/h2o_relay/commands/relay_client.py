@@ -125,6 +125,22 @@ class RelayClient:
         except orjson.JSONDecodeError:
             raise NoRelay(self.url, "what answers there does not answer in JSON") from None
 
+    async def ask_as_admin(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The same of what only the relay's operator is told. Raises NoRelay, Refused, and Failure
+        for a key that is not the admin's.
+        """
+        try:
+            return await self.ask(method, path, self.admin or self.key, body)
+        except Refused as error:
+            if error.status != 401:
+                raise
+            raise Failure(
+                f"the relay at {self.url} tells this only to who has its admin key",
+                "start it with ADMIN_PASS in the environment; here set ADMIN_PASS, or give --key",
+            ) from None
+
     async def events(self, path: str, key: str | None) -> AsyncGenerator[Any, None]:
         """What a stream of events says, one JSON value after another; its end is NoRelay too.
         Close it. Raises NoRelay, Refused.

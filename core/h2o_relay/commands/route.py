@@ -11,7 +11,7 @@ from .failures import Failure
 from .logs import log_if_asked
 from .loops import run_async
 from .options import RelayCommand, chosen_level, settings_of, switch
-from .relay_client import Refused, RelayClient, relay_options
+from .relay_client import RelayClient, relay_options
 
 PATH = "/admin/route"
 COLUMNS = ("Member", "State", "Asked", "Score", "Load", "First token", "Running", "Server", "Why")
@@ -58,15 +58,7 @@ def explain(model: str, **flags: Any) -> None:
 
 async def _asked(relay: RelayClient, model: str) -> Mapping[str, Any]:
     async with relay:
-        try:
-            found = await relay.ask("POST", PATH, relay.admin or relay.key, {"model": model})
-        except Refused as error:
-            if error.status != 401:
-                raise
-            raise Failure(
-                f"the relay at {relay.url} tells this only to who has its admin key",
-                "start it with ADMIN_PASS in the environment; here set ADMIN_PASS, or give --key",
-            ) from None
+        found = await relay.ask_as_admin("POST", PATH, {"model": model})
     if not isinstance(found, dict) or not isinstance(found.get("members"), list):
         raise Failure(f"the relay at {relay.url} explains it in a form that is not known here")
     return found
