@@ -72,8 +72,8 @@ async def test_what_the_client_sees(
 ) -> None:
     async with Bench() as bench, opened(opens) as peer:
         url = f"{scheme}://127.0.0.1:{peer.port}"
-        servers = [f"vllm_chat:{bench.url}/v1", (f"vllm_chat:{url}/v1", "bad")]
-        async with relay(servers=servers, connect_timeout=0.2, retries=2, wait=False) as running:
+        servers = [(f"vllm_chat:{bench.url}/v1", "ok"), (f"vllm_chat:{url}/v1", "bad")]
+        async with relay(servers=servers, connect_timeout=0.5, retries=2, wait=False) as running:
             await running.kernel.settled(5)
             before, start = peer.accepted, asyncio.get_running_loop().time()
             asked = asyncio.create_task(running.ask(post(chat(streamed, model="bad"))))
@@ -86,7 +86,7 @@ async def test_what_the_client_sees(
         assert health.status == 200
         view.check(reply, streamed)
         assert str(peer.port).encode() not in reply.body
-        assert took < 3
+        assert took < 6
         assert tries <= tried <= tries + LOOKS
         assert bench.requests[-1].json()["model"] == "ok"
 
