@@ -44,6 +44,17 @@ async def test_a_first_question_makes_a_conversation() -> None:
     assert chat.settings == {"model": "slow", "options": {"temperature": "0,5"}}
 
 
+async def test_what_answers_at_once_is_shown_with_its_question() -> None:
+    held = asyncio.Event()
+    async with over(parrot=Script(hold=held), slow=Script(wait=60)) as (one, _):
+        chat = await one.chats.ask("", "hi", [], "parrot", {})
+        assert chat.messages[-1]["content"].startswith("Hello")
+        assert chat.messages[-1]["state"] == "running"
+        chat = await one.chats.ask("", "hi", [], "slow", {})  # nobody waits for that one
+        assert said(chat.messages) == ["hi", ""]
+        held.set()
+
+
 async def test_what_cannot_be_asked_makes_none() -> None:
     async with over() as (one, relay):
         for model, texts in (("parrot", {"temperature": "hot"}), ("gone", {}), (None, {})):

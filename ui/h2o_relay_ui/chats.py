@@ -32,6 +32,7 @@ CHANGED = "This chat was changed in another window. It is shown as it is now."
 NO_MODEL = "The relay has no model yet. It may still be loading one."
 NO_CHOICE = "Choose a model first."
 BLIND = "{} does not take images. Remove them, or choose another model."
+AT_ONCE = 0.04  # seconds that a question waits for the first of its answer, to be shown with it
 RESERVE = 256  # tokens kept for an answer whose length is not limited
 LEFT_OUT = "{} of the oldest messages were left out to stay within {:,} tokens, as estimated"
 TOO_LONG = "the last message alone is estimated to be longer than {:,} tokens: it was sent alone"
@@ -153,10 +154,13 @@ class Chats:
             if kept != conversation.settings:
                 await self._shelf.save(self._owner, id, settings=kept)
                 conversation.settings = kept
-            self._context.turns.start(
+            turn = self._context.turns.start(
                 self._owner, id, "", {"model": view.name, **params}, message=answer
             )
-        conversation.messages = thread.settled(conversation.messages, self._growing(id))
+        # A server that answers at once is shown with the question: a round trip of the page less.
+        await turn.begun(AT_ONCE)
+        growing = {answer["id"]: {**turn.message, "state": "running"}}  # its end is told by `watch`
+        conversation.messages = thread.settled(conversation.messages, growing)
         return conversation
 
     @contextlib.contextmanager

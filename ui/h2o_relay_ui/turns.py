@@ -106,6 +106,13 @@ class Turn:
         if self.version != seen:
             yield
 
+    async def begun(self, within: float) -> None:
+        """Wait until there is something to show, or the end, at most so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while self.running and not (self._reply.text or self._reply.reasoning):
+                    await self._reply.newer(self.version)
+
     def begin(self, relay: Relay, params: Mapping[str, Any]) -> None:
         """Ask for the answer."""
         self._task = asyncio.create_task(self._receive(relay, params), name="chat page answer")
