@@ -10,7 +10,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
-from . import max_time
+from . import as_chat, max_time
 from .chunks import Chunk
 from .errors import Overloaded, PluginError, RelayError, UpstreamIncomplete
 from .faults import fault
@@ -21,8 +21,9 @@ from .resuming import Said, continued, resumable, resuming
 from .route import Route
 from .tries import Tries
 from .trimming import FIELD
-from .turn import dropped, entered, is_a, over, patience
+from .turn import dropped, entered, is_a, over, patience, refuse
 from .types import Deployment, Kind, Request
+from .usage import UsageWatch, asks_usage
 
 if TYPE_CHECKING:
     from .gate import Gate
@@ -51,6 +52,7 @@ class Answer:
         "_leased",
         "_pieces",
         "_said_before",
+        "_usage",
         "deployment",
         "dropped",
         "notes",
@@ -59,7 +61,7 @@ class Answer:
 
     def __init__(
         self, kernel: Kernel, kind: Kind, params: Mapping[str, Any], body: bytes | None,
-        session: str | None = None,
+        session: str | None = None, strict: bool = False,
     ) -> None:  # fmt: skip
         self._kernel = kernel
         self._asked = (kind, params, body)
@@ -74,11 +76,14 @@ class Answer:
         self._ended_by: BaseException | None = None
         self._said_before = 0  # tokens, by servers before the one that speaks
         self._last: Chunk | None = None
+        self._usage: UsageWatch | None = None
         self.deployment: Deployment | None = None
         self.dropped: tuple[str, ...] = ()
         self.notes: Mapping[str, str] | None = None
         """What the caller is told beside the answer: `trimmed` messages, a `limited` field."""
         self.tries = Tries(kernel, params, session)
+        if strict or kernel.settings.strict_params:
+            self.tries.strict = True
         """Who was asked, why, and how often."""
 
     async def __aenter__(self) -> Answer:
@@ -112,14 +117,17 @@ class Answer:
             client = link.client or await link.wait_open(patience(link, self._kernel.settings))
             self.deployment = deployment = route.deployment
             cutting = None
-            if route.plain and FIELD not in params:
+            if route.plain and FIELD not in params and not (kind == "text" and route.wraps):
                 request = Request(kind=kind, params=params, body=body, deployment=deployment)
             else:
                 self._gate = await entered(link, route, self._kernel.settings.max_queue)
                 templates = self._kernel.templates
                 request, cutting = await prepare(route, client, templates, kind, params, body)
             seconds = max_time.taken_out(request, route, self._kernel.settings)
-            unread = dropped(route, request, cutting)
+            unread = dropped(route, kind, request, cutting)
+            if self.tries.strict:
+                refuse(unread, request)
+                request.strict = True
             can = link.capabilities
             told = request.params if "n" in can.fields else {**request.params, "n": 1}
             self._guard = Guard(kind, told, deployment.server.key, can.finishes)
@@ -131,10 +139,13 @@ class Answer:
             self._generator = cast("AsyncGenerator[Chunk, None]", generator)
             if said is not None:
                 self._generator = resuming(self._generator, said, partial(self._go_on, said))
+            if request.kind != kind:
+                self._generator = as_chat.stream(self._generator)
+            asks = "stream_options" in params and asks_usage(params)
             if cutting is not None:
-                usage = _asks_usage(params)
                 count = expected_choices(kind, told)
-                self._generator = cutting.stream(self._generator, count, usage)
+                self._generator = cutting.stream(self._generator, count, asks)
+            self._usage = UsageWatch(kind, params) if asks else None
             if seconds is not None:
                 self._generator = max_time.ended(self._generator, seconds, self._guard)
             self._asked_at = started
@@ -145,7 +156,9 @@ class Answer:
                 self.tries.spent += monotonic() - sent
             if route.entry.health.troubled:
                 route.entry.health.began()
-            self.dropped = (*unread, *request.unread) if request.unread else unread
+            if request.unread:
+                unread = (*unread, *request.unread)
+            self.dropped = unread
             self.notes = request.notes
         except StopAsyncIteration:
             empty = PluginError(f"plugin {link.plugin.name!r} gave an empty answer")
@@ -186,12 +199,14 @@ class Answer:
         kind, params, _ = self._asked
         link, params = route.link, {**params, "stream": True}
         client = link.client or await link.wait_open(patience(link, self._kernel.settings))
-        if route.plain and FIELD not in params:
+        if route.plain and FIELD not in params and not (kind == "text" and route.wraps):
             request = Request(kind=kind, params=params, body=None, deployment=route.deployment)
         else:
             self._gate = await entered(link, route, self._kernel.settings.max_queue)
             templates = self._kernel.templates
             request, _ = await prepare(route, client, templates, kind, params, None)
+            if request.kind != kind:
+                return None
         max_time.taken_out(request, route, self._kernel.settings)  # the clock of the first goes on
         can = link.capabilities
         if not resumable(kind, request.params, request, can):
@@ -245,7 +260,10 @@ class Answer:
             if cut is not None:
                 self._ended_by = cut
                 raise cut from None
-            raise
+            last = None if self._usage is None else self._usage.missing()
+            if last is None:
+                raise
+            return last
         except RelayError as error:
             self._ended_by = error
             raise
@@ -256,6 +274,8 @@ class Answer:
         if wrong is None:
             self._pieces += 1
             self._last = chunk
+            if self._usage is not None:
+                self._usage.note(chunk)
             if self._asked_at and says(chunk.raw):
                 self._told_first()
             return chunk
@@ -286,8 +306,3 @@ class Answer:
         finally:
             tokens = counted(last.raw) if last is not None else 0
             self._release(error, self._pieces if tokens is None else tokens)
-
-
-def _asks_usage(params: Mapping[str, Any]) -> bool:
-    options = params.get("stream_options")
-    return isinstance(options, dict) and options.get("include_usage") is True

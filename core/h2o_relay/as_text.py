@@ -80,13 +80,14 @@ class ChatEvents:
 
     def __init__(self) -> None:
         self._begun: set[int] = set()
+        self._same: dict[str, Any] = {}  # what all events of a chat's stream share
 
     def chunk(self, chunk: Chunk) -> tuple[Chunk | None, RelayError | None]:
         """The same events, chat-shaped; what is no answer (an error) stays as it is. With an event
         that is no JSON: those before it, and the error that it is.
         """
         readable, error = readable_events(chunk)
-        events = [self._event(event) for event in readable]
+        events = [part for event in readable for part in _apart(self._event(event))]
         raw = b"".join(PREFIX + orjson.dumps(event) + END for event in events)
         return (Chunk(raw, events) if events else None), error
 
@@ -94,7 +95,8 @@ class ChatEvents:
         if not isinstance(event, dict) or not isinstance(event.get("choices"), list):
             return event
         choices = [self._choice(c) if isinstance(c, dict) else c for c in event["choices"]]
-        return {**event, "object": "chat.completion.chunk", "choices": choices}
+        self._same = self._same or {n: event[n] for n in ("id", "created") if n in event}
+        return {**event, **self._same, "object": "chat.completion.chunk", "choices": choices}
 
     def _choice(self, choice: dict[str, Any]) -> dict[str, Any]:
         index = choice_index(choice)
@@ -110,6 +112,14 @@ class ChatEvents:
             "logprobs": chat_logprobs(choice.get("logprobs")),
             "finish_reason": choice.get("finish_reason"),
         }  # fmt: skip
+
+
+def _apart(event: Any) -> list[Any]:
+    """An event; a usage that came with a choice, as llama.cpp's does, in one of its own."""
+    if not isinstance(event, dict) or not event.get("usage") or not event.get("choices"):
+        return [event]
+    rest = {name: value for name, value in event.items() if name != "usage"}
+    return [rest, {**event, "choices": []}]
 
 
 def readable_events(chunk: Chunk) -> tuple[list[Any], RelayError | None]:
@@ -130,7 +140,11 @@ def choice_index(choice: dict[str, Any]) -> int:
 
 
 def chat_logprobs(given: Any) -> dict[str, Any] | None:
-    """A completion's `logprobs` (lists side by side) as a chat's (one object for each token)."""
+    """A completion's `logprobs` (lists side by side) as a chat's (one object for each token), which
+    is what llama.cpp's are already.
+    """
+    if isinstance(given, dict) and isinstance(given.get("content"), list):
+        return given
     if not isinstance(given, dict) or not isinstance(given.get("tokens"), list):
         return None
     values = given.get("token_logprobs") or []

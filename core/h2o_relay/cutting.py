@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import aclosing
 from typing import Any
 
@@ -29,8 +29,14 @@ log = logging.getLogger(__name__)
 class Cutting:
     """How one request's answers are cut; each choice has a cutter of its own."""
 
-    def __init__(self, cutter: Callable[[], StopCutter], fix: Fix | None, kind: Kind) -> None:
-        self._cutter, self._fix, self._kind = cutter, fix, kind
+    def __init__(
+        self, cutter: Callable[[], StopCutter], fix: Fix | None, kind: Kind,
+        asked: Collection[str] = (),
+    ) -> None:  # fmt: skip
+        """Which of the stop strings in `asked`, the caller's own, has ended a choice is told as
+        vLLM tells it: as its `stop_reason`.
+        """
+        self._cutter, self._fix, self._kind, self._asked = cutter, fix, kind, asked
 
     def whole(self, completion: Completion) -> Completion:
         """A whole answer, cut."""
@@ -49,7 +55,7 @@ class Cutting:
         if message:
             changed = {"message": {**message, "content": text}}
         if growing.stopped:
-            changed["finish_reason"] = "stop"
+            changed |= {"finish_reason": "stop", **growing.reason(self._asked)}
             if choice.get("logprobs"):
                 changed["logprobs"] = _until(choice["logprobs"], len(text))
         return {**choice, **changed}
@@ -60,7 +66,7 @@ class Cutting:
         """A stream of `choices` answers, cut. It ends when all of them have; with `usage` the
         server has a moment to say what the answer took.
         """
-        cut = _Stream(self._cutter, self._fix, self._kind)
+        cut = _Stream(self._cutter, self._fix, self._kind, self._asked)
         async with aclosing(chunks):
             async for chunk in chunks:
                 good = cut.chunk(chunk)
@@ -121,6 +127,11 @@ class _Growing:
     def stopped(self) -> bool:
         return self._cutter.stopped is not None
 
+    def reason(self, asked: Collection[str]) -> dict[str, str]:
+        """`stop_reason`, if it was one of these."""
+        stop = self._cutter.stopped
+        return {"stop_reason": stop} if stop is not None and stop in asked else {}
+
     def feed(self, text: str) -> str:
         return self._fixed(self._cutter.feed(text), False)
 
@@ -141,8 +152,11 @@ class _Growing:
 class _Stream:
     """The choices of one stream."""
 
-    def __init__(self, cutter: Callable[[], StopCutter], fix: Fix | None, kind: Kind) -> None:
-        self._cutter, self._fix, self._kind = cutter, fix, kind
+    def __init__(
+        self, cutter: Callable[[], StopCutter], fix: Fix | None, kind: Kind,
+        asked: Collection[str],
+    ) -> None:  # fmt: skip
+        self._cutter, self._fix, self._kind, self._asked = cutter, fix, kind, asked
         self._choices: dict[int, _Growing] = {}
         self.stopped = 0
         """Choices that a stop string has ended."""
@@ -199,6 +213,7 @@ class _Stream:
             self.ended += 1
             if growing.stopped:  # `finish` may have found it, too
                 reason = "stop"
+                choice = {**choice, **growing.reason(self._asked)}
                 self.stopped += 1
         if isinstance(given, str) and not text and not reason and not _says_more(delta):
             return None

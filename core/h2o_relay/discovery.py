@@ -38,8 +38,7 @@ async def discover(plugins: Plugins, settings: Settings) -> list[Found]:
     """What answers on `discover_ports` of 127.0.0.1, in their order; the relay's own ports are
     left out. Raises SettingError for ports that cannot be read.
     """
-    own = {settings.openai_port, settings.port} if settings.ui else {settings.openai_port}
-    ports = [port for port in ports_of(settings.discover_ports) if port not in own]
+    ports = [port for port in ports_of(settings.discover_ports) if port not in settings.ports]
     hurried = replace(settings, connect_timeout=LIMIT, request_timeout=LIMIT)
     async with HttpClient(hurried) as http:
         looks = [asyncio.create_task(_look(plugins, http, port)) for port in ports]

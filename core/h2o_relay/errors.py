@@ -39,8 +39,8 @@
        └─ IdleTimeout                504                         idle_timeout
 
 The body of an error is OpenAI's: `{"error": {"message", "type", "param", "code"}}` with all four
-keys. An upstream's answer is classified by its status, then by the `code` in its body, never by
-searching its message.
+keys. An upstream's answer is classified by its status, then by the `code` or the `type` in its
+body, never by searching its message.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ import orjson
 
 OWN_FIELDS = frozenset({"message", "type", "param", "code", "object"})
 MESSAGE_LIMIT = 2000  # characters of an upstream's own message that are passed on
+LLAMA_CPP_CONTEXT = "exceed_context_size_error"
+"""llama.cpp's `type` for it (README of its HTTP server); its codes are statuses."""
 
 
 class RelayError(Exception):
@@ -63,6 +65,7 @@ class RelayError(Exception):
     """What programs tell errors apart by; None only where an upstream's own error has none."""
     upstream_status: int | None = None
     """The status of 400 or above that the upstream answered with, or gave as the error's code."""
+    upstream_message = ""  # beside it; also that of a 5xx, for plugins that know what it means
     begun = False
     """The answer had begun when it happened: nobody asks again."""
 
@@ -233,7 +236,8 @@ class UpstreamRejected(InvalidRequest):
     def __init__(self, status: int, error: Mapping[str, Any]) -> None:
         super().__init__(_message(error), param=_text(error.get("param")))
         self.status = status
-        self.code = _text(error.get("code"))
+        code = error.get("code")
+        self.code = None if code == status else _text(code)  # as vLLM and llama.cpp repeat it
         self.upstream_type = _text(error.get("type")) or self.type
         self.more = {name: value for name, value in error.items() if name not in OWN_FIELDS}
         """What else the upstream says: Azure's `innererror`, Groq's `failed_generation`."""
@@ -389,8 +393,8 @@ def from_response(
 
     `secret` is the key that we sent; it is cut out of whatever the upstream repeats.
     """
-    found = _classified(status, redact(error_object(body), secret), retry_after)
-    found.upstream_status = status
+    found = _classified(status, error := redact(error_object(body), secret), retry_after)
+    found.upstream_status, found.upstream_message = status, _said(error)
     return found
 
 
@@ -402,7 +406,7 @@ def _classified(status: int, error: dict[str, Any], retry_after: float | None) -
     if status == 408:
         return UpstreamTimeout("the upstream server gave up waiting (408)")
     if 400 <= status < 500:
-        if error.get("code") == ContextTooLong.code:
+        if error.get("code") == ContextTooLong.code or error.get("type") == LLAMA_CPP_CONTEXT:
             return ContextTooLong(_message(error), param=_text(error.get("param")))
         return UpstreamRejected(status, error)
     return _failure(status, retry_after=retry_after)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
@@ -16,11 +16,13 @@ from .faults import checked_call, fault
 from .form_data import find_field, is_form, with_field
 from .openai_shape import beginning, seconds_to_wait
 from .plugins import Plugin
+from .pooling import Pool
 from .route import Route
 from .splice import with_model
+from .strict import unsupported
 from .tries import Tries
 from .turn import entered, over, patience
-from .types import Call, Deployment, Reply
+from .types import UNTUNED, Call, Deployment, Reply
 
 if TYPE_CHECKING:
     from .entry import Entry
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
 NAMED = frozenset({"/embeddings", "/audio/speech"})
 """JSON paths for which OpenAI's API reference requires `model`: it is written in where it is
 missing. Elsewhere it may be unknown to the server."""
+
+NO_PATH = (
+    "Not Found", "Method Not Allowed", "File Not Found", "Resource not found", "Invalid URL (",
+)  # fmt: skip
+"""How errors of 404 and 405 begin that are about the path, not about a model."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,13 +67,35 @@ def offered(entries: Iterable[Entry], call: Call) -> bool:
     return False
 
 
+def spoken(choice: Route | Pool, call: Call) -> bool:
+    """`Kernel.speaks`: of a pool, all of its members must."""
+    routes = choice.members if type(choice) is Pool else (cast("Route", choice),)
+    return bool(routes) and all(_takes(route, call) for route in routes)
+
+
+def _takes(route: Route, call: Call) -> bool:
+    link = route.reached_by
+    if link is None or route.renders or route.deployment.tuning != UNTUNED:
+        return False
+    return offers(link, call) and (link.capabilities.keeps_responses or not _keeps(call))
+
+
+def _keeps(call: Call) -> bool:
+    """Whether a call asks for something to be kept, as /responses does unless it says otherwise."""
+    return call.path == "/responses" and (call.params or {}).get("store") is not False
+
+
 @contextlib.asynccontextmanager
 async def forward(
-    kernel: Kernel, model: str | int | None, call: Call, session: str | None = None
-) -> AsyncIterator[Forwarded]:
+    kernel: Kernel, model: str | int | None, call: Call, session: str | None = None,
+    strict: bool = False,
+) -> AsyncIterator[Forwarded]:  # fmt: skip
     """`Kernel.forward`."""
     name = await _first(kernel, call) if model is None else model
     tries = Tries(kernel, {**(call.params or {}), "model": name}, session)
+    tries.strict = strict or kernel.settings.strict_params
+    if tries.strict:
+        call = replace(call, strict=True)
     route, begun = await tries.first(), False
     try:
         while True:
@@ -120,9 +149,12 @@ async def _opened(
         body = await beginning(chunks)
         raise refusal(reply.status, body, headers.get("retry-after"), deployment, call)
     route.entry.health.began()
+    if call.strict and reply.dropped:
+        raise unsupported(reply.dropped[0])
     return Forwarded(
-        status=reply.status, headers=headers, chunks=chunks, deployment=deployment, tries=tries
-    )
+        status=reply.status, headers=headers, chunks=chunks, dropped=reply.dropped,
+        deployment=deployment, tries=tries,
+    )  # fmt: skip
 
 
 def _counted(
@@ -183,14 +215,25 @@ def refusal(
     status: int, body: bytes, wait: str | None, deployment: Deployment, call: Call
 ) -> RelayError:
     """The error for a status of 300 and above. A server that has no such path says so with 501
-    (llama.cpp: what it was not started for), or with a 404 or 405 that is no error of OpenAI's.
+    (llama.cpp: what it was not started for), or with a 404 or 405: see `_names_path`.
     """
     secret = deployment.server.key
     error = redact(error_object(body), secret)
-    if status == 501 or (status in (404, 405) and not {"type", "code"} & error.keys()):
+    if status == 501 or (status in (404, 405) and _names_path(error)):
         reason = error.get("message") if status == 501 else None
         return _not_offered(deployment, call, reason if isinstance(reason, str) else "")
     return from_response(status, body, retry_after=seconds_to_wait(wait), secret=secret)
+
+
+def _names_path(error: Mapping[str, Any]) -> bool:
+    """Whether an error of status 404 or 405 is about the path. Without `type` and `code` it is not
+    one of OpenAI's shape at all, but a web server's; the sentences are those of vLLM, llama.cpp,
+    Azure and OpenAI, the code is Groq's and another relay's.
+    """
+    if not {"type", "code"} & error.keys() or error.get("code") == UnknownURL.code:
+        return True
+    message = error.get("message")
+    return isinstance(message, str) and message.startswith(NO_PATH)
 
 
 def _not_offered(deployment: Deployment, call: Call, reason: str = "") -> UnknownURL:

@@ -133,6 +133,9 @@ async def identify(server: Server, get: Getter) -> Identified | None:
 def forward(server: Server, client: Any, call: Call) -> AbstractAsyncContextManager[Reply]:  # type: ignore[empty-body]
     """Any other OpenAI path (embeddings, audio, images), where `target` is not enough.
 
+    Fields that are not honoured are reported in `Reply.dropped`, or refused before anything is sent
+    where the call is strict; `h2o_relay.translated` does either.
+
     Default: what `target` says, streamed both ways; leaving it closes the upstream.
     """
 

@@ -21,13 +21,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Self, cast
 
-from . import applying, forwarding, views
+from . import applying, counting, forwarding, views
 from . import settings as settings_module
 from .admin import DeploymentView
 from .answer import Answer
 from .applying import Change, Wanted
 from .catalog import Before, Catalog
 from .chunks import Completion
+from .counting import TokenCount
 from .entry import Entry, Given, ServerStatus, entry_of
 from .errors import ModelNotFound, RelayError, UpstreamUnavailable
 from .faults import checked_call
@@ -210,31 +211,43 @@ class Kernel:
 
     def stream(
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None,
-        session: str | None = None,
+        session: str | None = None, strict: bool = False,
     ) -> AbstractAsyncContextManager[Answer]:  # fmt: skip
         """An answer in pieces. `params` is the request in OpenAI's terms and `body` its bytes, if
         there are any: they are what an OpenAI-shaped server is sent. `session` names the
-        conversation, for pools that keep one where it is.
+        conversation, for pools that keep one where it is; `strict` refuses what would be dropped.
 
         Entering waits for the first chunk and raises what the server refused with; leaving closes
         the upstream on every path. Raises RelayError only.
         """
-        return Answer(self, kind, params, body, session)
+        return Answer(self, kind, params, body, session, strict)
 
     def generate(
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None,
-        session: str | None = None,
+        session: str | None = None, strict: bool = False,
     ) -> Coroutine[Any, Any, Completion]:  # fmt: skip
         """A whole answer, to be awaited. Raises RelayError; cancelling it closes the upstream."""
-        return ask(self, kind, params, body, session)
+        return ask(self, kind, params, body, session, strict)
 
     def offers(self, call: Call) -> bool:
         """Whether some server has the path of `call`, or may turn out to have it."""
         return forwarding.offered(self._entries, call)
 
+    async def speaks(self, model: str | int | None, call: Call) -> bool:
+        """Whether whatever answers for a model takes `call` as it is: it has the path, and nothing
+        is made of the model's requests before they are sent. Raises ModelNotFound,
+        UpstreamUnavailable.
+        """
+        return forwarding.spoken(await self.choice(model), call)
+
+    async def count_tokens(self, params: Mapping[str, Any]) -> TokenCount:
+        """Tokens of a chat request's prompt. Raises RelayError."""
+        return await counting.count(self, params)
+
     def forward(
-        self, model: str | int | None, call: Call, session: str | None = None
-    ) -> AbstractAsyncContextManager[Forwarded]:
+        self, model: str | int | None, call: Call, session: str | None = None,
+        strict: bool = False,
+    ) -> AbstractAsyncContextManager[Forwarded]:  # fmt: skip
         """Any other OpenAI path, bytes both ways; without a model, by the first one whose server
         offers it. `call.params` is the body decoded, where it is JSON; the model's name in it, or
         in a multipart form, is replaced by the server's own.
@@ -242,7 +255,7 @@ class Kernel:
         Entering waits for the answer's head and raises what the server refused with, UnknownURL if
         it has no such path; leaving closes the upstream. Raises RelayError only.
         """
-        return forwarding.forward(self, model, call, session)
+        return forwarding.forward(self, model, call, session, strict)
 
     def fix_text(self, kind: Kind, params: Mapping[str, Any], text: str, final: bool) -> str:
         """One choice's text so far, repaired by the plugin of the server that answers."""

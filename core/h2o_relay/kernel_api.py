@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .admin import DeploymentView
     from .answer import Answer
     from .chunks import Completion
+    from .counting import TokenCount
     from .entry import ServerStatus
     from .forwarding import Forwarded
     from .types import Call, Deployment, Kind
@@ -30,18 +31,23 @@ class KernelAPI(Protocol):
 
     def stream(
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None,
-        session: str | None = None,
+        session: str | None = None, strict: bool = False,
     ) -> AbstractAsyncContextManager[Answer]: ...  # fmt: skip
 
     def generate(
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None,
-        session: str | None = None,
+        session: str | None = None, strict: bool = False,
     ) -> Coroutine[Any, Any, Completion]: ...  # fmt: skip
 
     def offers(self, call: Call) -> bool: ...
 
+    async def speaks(self, model: str | int | None, call: Call) -> bool: ...
+
     def forward(
-        self, model: str | int | None, call: Call, session: str | None = None
-    ) -> AbstractAsyncContextManager[Forwarded]: ...
+        self, model: str | int | None, call: Call, session: str | None = None,
+        strict: bool = False,
+    ) -> AbstractAsyncContextManager[Forwarded]: ...  # fmt: skip
+
+    async def count_tokens(self, params: Mapping[str, Any]) -> TokenCount: ...
 
     def fix_text(self, kind: Kind, params: Mapping[str, Any], text: str, final: bool) -> str: ...

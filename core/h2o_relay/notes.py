@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 OURS = frozenset({"stream", "stream_options", "truncation"})
 """Fields that frontends add by themselves: whoever asked has never heard of them."""
+FOR_PROGRAMS = frozenset({"translated", "usage"})
+"""Notes that say nothing to a person."""
 MEMBER = "member"
 """The note of which member of a pool has answered."""
 LIMITS = ("max_tokens", "max_completion_tokens")
@@ -19,7 +21,8 @@ def in_words(notes: Mapping[str, str] | None, dropped: Collection[str] = ()) -> 
     They begin in lower case and have no full stop. Another relay may have told a note, so that any
     name and value can be read: what is not known is repeated as it is.
     """
-    phrases = [_phrase(name, value) for name, value in (notes or {}).items()]
+    told = (notes or {}).items()
+    phrases = [_phrase(name, value) for name, value in told if name not in FOR_PROGRAMS]
     fields = [name for name in dropped if name not in OURS]
     if fields:
         verb = "was" if len(fields) == 1 else "were"

@@ -129,10 +129,17 @@ def pass_note(request: Request, response: Response) -> None:
     """Behind another relay: what it told us is told our caller."""
     if not response.header(b"x-h2o-backend"):
         return
-    for name in ("trimmed", "trimmed-by", "limited"):
+    for name in ("trimmed", "trimmed-by", "limited", "translated", "usage"):
         value = response.header(b"x-h2o-" + name.encode())
         if value:
             request.tell(name, value)
+    request.drop(*told_dropped(response))
+
+
+def told_dropped(response: Response) -> tuple[str, ...]:
+    """Behind another relay: the fields that it says are not honoured."""
+    told = response.header(b"x-h2o-backend") and response.header(b"x-h2o-dropped-params")
+    return tuple(name.strip() for name in told.split(",") if name.strip())
 
 
 async def list_models(find: Find, server: Server, client: HttpClient) -> list[Model]:
@@ -168,7 +175,10 @@ async def forward(
         target.method, target.url, headers=target.headers, body=target.body, first_byte=patience
     )
     async with exchange as response:
-        yield Reply(status=response.status, headers=response.headers, chunks=aiter(response))
+        yield Reply(
+            status=response.status, headers=response.headers, chunks=aiter(response),
+            dropped=told_dropped(response),
+        )  # fmt: skip
 
 
 def generation_target(find: Find, server: Server, request: Request) -> Target:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from . import as_chat
 from .as_text import CHAT_ONLY, asked_stops
 from .cutting import Cutting
 from .errors import ContextTooLong, InvalidRequest, RelayError
@@ -83,11 +84,13 @@ async def prepare(
         cutting = _cutting(route, request, rendered)
         _limit_stops(request, can.stops)
         return request, cutting
+    if kind == "text" and route.wraps:
+        as_chat.converted(request)
     if kind == "chat" and FIELD in request.params and not can.truncates:
         await _trim(route, client, request)
     stops = asked_stops(request)
     if stops and "stop" not in can.fields:
-        return request, Cutting(lambda: StopCutter(stops), None, kind)
+        return request, Cutting(lambda: StopCutter(stops), None, kind, stops)
     return request, None
 
 
@@ -143,10 +146,16 @@ async def _count_messages(route: Route, client: Any, messages: Sequence[Message]
     request = Request(
         kind="chat", params={"messages": list(messages)}, body=None, deployment=route.deployment
     )
-    return await _counted(route, client, request)
+    return await counted(route, client, request)
 
 
-async def _counted(route: Route, client: Any, request: Request) -> int | None:
+async def prompt_of(route: Route, templates: TemplateRenderer, request: Request) -> str:
+    """What a conversation becomes where the kernel renders it, whatever its length."""
+    rendering = _Rendering(route, None, templates, request)
+    return (await rendering.render(request.params["messages"])).prompt
+
+
+async def counted(route: Route, client: Any, request: Request) -> int | None:
     """Tokens as the server counts them; None where it cannot, or takes too long to say."""
     plugin = route.link.plugin
     if not route.link.capabilities.tokenizer:
@@ -181,7 +190,9 @@ def _cutting(route: Route, request: Request, rendered: Rendered) -> Cutting:
         def fix(text: str, final: bool) -> str:
             return str(plugin.fix_text(server, request, text, final))
 
-    return Cutting(lambda: StopCutter.of(rendered.prompt_type, stops), fix, request.kind)
+    return Cutting(
+        lambda: StopCutter.of(rendered.prompt_type, stops), fix, request.kind, asked_stops(request)
+    )
 
 
 def _limit_stops(request: Request, most: int | None) -> None:
@@ -218,7 +229,7 @@ class _Rendering:
         messages: Sequence[Message] = params["messages"]
         room = None
         if limit is None:
-            rendered = await self._render(messages)
+            rendered = await self.render(messages)
         else:
             fitted = await self._fitted(messages, limit)
             rendered = fitted.rendered
@@ -229,8 +240,11 @@ class _Rendering:
             self._leave_room(room)
         self._end_late(room)
         request.body = None
+        request.tell("translated", "chat-to-completions")
         request.prompt, request.stops = rendered.prompt, self._told(rendered.stops)
         read = {"tools"} if self._template is not None else set()
+        if params.get("continue_final_message") is True:
+            read.add("add_generation_prompt")  # says the same once more
         request.drop(*(name for name in params if name in CHAT_ONLY and name not in read))
         if params.get("prompt_dict") and rendered.prompt_type.name != "custom":
             request.drop("prompt_dict")
@@ -243,7 +257,7 @@ class _Rendering:
             return stops
         return stops[: max(0, most - len(asked_stops(self._request)))]
 
-    async def _render(self, messages: Sequence[Message]) -> Rendered:
+    async def render(self, messages: Sequence[Message]) -> Rendered:
         tuning, params = self._tuning, self._request.params
         final = params.get("continue_final_message") is True
         if self._template is None:
@@ -259,13 +273,13 @@ class _Rendering:
     async def _fitted(self, messages: Sequence[Message], limit: int) -> Fitted:
         reserve = _reserve(self._request.params, limit)
         try:
-            fitted = await fit(messages, self._render, self._count, limit, reserve)
+            fitted = await fit(messages, self.render, self._count, limit, reserve)
         except ContextTooLong:
             least = min(RESERVE, limit // 4)
             if least >= reserve:
                 raise
             # A shorter answer than was asked for, and it is said.
-            fitted = await fit(messages, self._render, self._count, limit, least)
+            fitted = await fit(messages, self.render, self._count, limit, least)
         if fitted.dropped and self._request.params.get(FIELD) == "disabled":
             raise ContextTooLong(
                 f"The conversation does not fit into this model's context of {limit} tokens, and "
@@ -279,7 +293,7 @@ class _Rendering:
             kind="text", params={"prompt": prompt}, body=None, deployment=self._route.deployment,
             prompt=prompt,
         )  # fmt: skip
-        return await _counted(self._route, self._client, request)
+        return await counted(self._route, self._client, request)
 
     def _end_late(self, room: int | None) -> None:
         """A chat without a limit goes on to the end of the context; /completions has 16 tokens."""

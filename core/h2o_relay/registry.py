@@ -7,8 +7,9 @@ stands for every model the server lists. A pool is several deployments under one
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -21,6 +22,8 @@ from .preparing import renders
 from .route import SHOWN, Route, printable
 from .types import UNTUNED, Deployment, Model, Server
 
+NUMBER = re.compile("0|[1-9][0-9]{0,4}")
+"""How an entry's number is written."""
 LATEST = ":latest"
 """The tag that Ollama adds to a name without one."""
 
@@ -34,6 +37,8 @@ class Snapshot:
     """Some server has not been looked at yet, so that a name may still turn up."""
     by_number: Mapping[int, Route] = field(default_factory=dict)
     """The first route of each entry, by the entry's place from 0 on."""
+    by_base: Mapping[str, Sequence[Route]] = field(default_factory=dict)
+    """The routes of each base model."""
     pools: Mapping[str, Pool] = field(default_factory=dict)
 
     def choice(self, name: str | int | None) -> Route | Pool:
@@ -44,15 +49,19 @@ class Snapshot:
         return self.find(name) if pool is None else pool
 
     def find(self, name: str | int | None) -> Route:
-        """The route for a name, or for an entry's number; for None the first that is up.
+        """The route for a name, a base model or an entry's number, in this order, which is
+        h2oGPT's; for None the first that is up.
 
         Raises ModelNotFound, InvalidRequest; UpstreamUnavailable if there is none at all.
         """
         if name is None:
-            return self._first()
+            found = first(self.routes.values())
+            if found is None:
+                raise UpstreamUnavailable("no model is available yet", retry_after=1)
+            return found
         if isinstance(name, str):
-            route = self.routes.get(name)
-            if route is None and name.isascii() and name.isdecimal() and len(name) < 6:
+            route = self.routes.get(name) or self._based(name)
+            if route is None and NUMBER.fullmatch(name):
                 route = self.by_number.get(int(name))
         elif isinstance(name, int) and not isinstance(name, bool):
             route = self.by_number.get(name)
@@ -62,19 +71,12 @@ class Snapshot:
             raise self._not_found(str(name))
         return route
 
-    def _first(self) -> Route:
-        """For requests that name no model: the first one that is listed and whose server is up,
-        else the first one that is listed.
+    def _based(self, name: str) -> Route | None:
+        """The one that answers for a base model: of several as if no other models were there.
+        What is not listed answers where nothing else does.
         """
-        waiting = None
-        for route in self.routes.values():
-            if route.deployment.visible:
-                if route.entry.up:
-                    return route
-                waiting = waiting or route
-        if waiting is None:
-            raise UpstreamUnavailable("no model is available yet", retry_after=1)
-        return waiting
+        routes = self.by_base.get(name, ())
+        return first(routes) or next(iter(routes), None)
 
     def _not_found(self, name: str) -> ModelNotFound:
         names = [*self.pools, *(name for name in self.routes if name not in self.pools)]
@@ -83,6 +85,17 @@ class Snapshot:
         offered = near or listed[:3]
         hint = f" Did you mean {', '.join(offered)}?" if offered else " No model is available."
         return ModelNotFound(f"The model `{printable(name)}` does not exist.{hint}", param="model")
+
+
+def first(routes: Iterable[Route]) -> Route | None:
+    """The first one that is listed and whose server is up, else the first one that is listed."""
+    waiting = None
+    for route in routes:
+        if route.deployment.visible:
+            if route.entry.up:
+                return route
+            waiting = waiting or route
+    return waiting
 
 
 EMPTY = Snapshot(MappingProxyType({}), pending=False)
@@ -123,8 +136,17 @@ def build(
         )
         filled[pool.name] = pool
     return Snapshot(
-        MappingProxyType(routes), pending, MappingProxyType(by_number), MappingProxyType(filled)
-    )
+        MappingProxyType(routes), pending, MappingProxyType(by_number),
+        MappingProxyType(_by_base(routes.values())), MappingProxyType(filled),
+    )  # fmt: skip
+
+
+def _by_base(routes: Iterable[Route]) -> dict[str, list[Route]]:
+    found: dict[str, list[Route]] = {}
+    for route in routes:
+        if route.deployment.base_model is not None:
+            found.setdefault(route.deployment.base_model, []).append(route)
+    return found
 
 
 def route(deployment: Deployment, link: Link | None, entry: Entry) -> Route:
@@ -135,7 +157,9 @@ def route(deployment: Deployment, link: Link | None, entry: Entry) -> Route:
     mismatch = entry.reason if entry.stage == "mismatch" else ""
     rendered = renders(deployment, link.capabilities)
     plain = not rendered and deployment.tuning == UNTUNED and "stop" in link.capabilities.fields
-    return Route(deployment, link, entry, mismatch, rendered, plain, meter)
+    kinds = link.capabilities.kinds if deployment.kinds is None else deployment.kinds
+    wraps = "text" not in kinds and "chat" in kinds
+    return Route(deployment, link, entry, mismatch, rendered, wraps, plain, meter)
 
 
 def deployments(entry: Entry, created: int) -> list[Deployment]:

@@ -28,6 +28,7 @@ from .answer import Answer
 from .applying import Change
 from .breaker import Breaker
 from .chunks import Completion
+from .counting import TokenCount
 from .entry import ServerStatus, Stage
 from .errors import RelayError, UpstreamBadResponse
 from .forwarding import Forwarded
@@ -177,23 +178,30 @@ class RemoteKernel:
 
     def stream(
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None,
-        session: str | None = None,
+        session: str | None = None, strict: bool = False,
     ) -> AbstractAsyncContextManager[Answer]:  # fmt: skip
-        return self._kernel.stream(kind, params, body, session)
+        return self._kernel.stream(kind, params, body, session, strict)
 
     def generate(
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None,
-        session: str | None = None,
+        session: str | None = None, strict: bool = False,
     ) -> Coroutine[Any, Any, Completion]:  # fmt: skip
-        return self._kernel.generate(kind, params, body, session)
+        return self._kernel.generate(kind, params, body, session, strict)
 
     def offers(self, call: Call) -> bool:
         return self._kernel.offers(call)
 
+    async def speaks(self, model: str | int | None, call: Call) -> bool:
+        return await self._kernel.speaks(model, call)
+
     def forward(
-        self, model: str | int | None, call: Call, session: str | None = None
-    ) -> AbstractAsyncContextManager[Forwarded]:
-        return self._kernel.forward(model, call, session)
+        self, model: str | int | None, call: Call, session: str | None = None,
+        strict: bool = False,
+    ) -> AbstractAsyncContextManager[Forwarded]:  # fmt: skip
+        return self._kernel.forward(model, call, session, strict)
+
+    async def count_tokens(self, params: Mapping[str, Any]) -> TokenCount:
+        return await self._kernel.count_tokens(params)
 
     def fix_text(self, kind: Kind, params: Mapping[str, Any], text: str, final: bool) -> str:
         """The relay has repaired it already."""

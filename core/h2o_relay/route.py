@@ -25,6 +25,8 @@ class Route:
     """Why the server is not asked, as it was when the snapshot was made."""
     renders: bool = False
     """The kernel renders its conversations (`preparing.renders`)."""
+    wraps: bool = False
+    """A text completion becomes a chat: the server has nothing else."""
     plain: bool = True
     """Requests are sent as they are: nothing is tuned, rendered or cut."""
     meter: Meter = field(default_factory=Meter)

@@ -76,10 +76,19 @@ class RelaySettings:
         5001 if sys.platform == "darwin" else 5000,
         "Port of the OpenAI-compatible API.", env=("H2OGPT_OPENAI_PORT",), low=0, high=65535,
     )  # fmt: skip
+    openai_server: bool = setting(True, "Serve the API; without it the chat UI alone can be used.")
+    allow_api: bool = setting(
+        True, "Let programs use the relay: without it neither the API is served nor h2oGPT's calls "
+        "on the chat UI's port.",
+    )  # fmt: skip
     ui: bool = setting(True, "Serve the chat UI.")
     allowed_hosts: str = setting(
         "", "Host names, with commas between, under which a relay without a key may be asked, "
         "beside loopback's own; * for any.",
+    )  # fmt: skip
+    strict_params: bool = setting(
+        False, "Refuse requests with a field that the model's server does not honour, as "
+        "x-h2o-strict does for one, rather than name it in x-h2o-dropped-params.",
     )  # fmt: skip
     allow_open: bool = setting(False, "Listen beyond loopback although no key is set.")
     api_key: str | None = setting(
@@ -171,3 +180,19 @@ class RelaySettings:
     load_plugins: str | None = setting(
         None, "Only these plugins, by name with commas between; empty for none."
     )
+
+    @property
+    def serves_api(self) -> bool:
+        """Programs may use the API; the chat UI does in any case."""
+        return self.openai_server and self.allow_api
+
+    @property
+    def api_switch(self) -> str:
+        """The flag that has switched the API off."""
+        return "--no-openai-server" if self.allow_api else "--no-allow-api"
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """Those that the relay listens on for others."""
+        api = {self.openai_port} if self.serves_api else set()
+        return frozenset(api | {self.port} if self.ui else api)

@@ -13,6 +13,9 @@ import re
 from .errors import UpstreamResponseTooLarge
 
 DONE = b"data: [DONE]\n"
+END = b"\n\n"
+NULL = b"data: null\n\n"
+"""llama.cpp begins a completion of several prompts with it; it says nothing, and clients trip."""
 BOM = b"\xef\xbb\xbf"
 LINE_END = re.compile(rb"\r\n|\r|\n")
 OURS = frozenset({b"", b"message", b"error"})
@@ -58,6 +61,8 @@ class Splitter:
             return b""
         if not is_normal(whole):
             whole = normalise(whole)
+        if NULL in whole:
+            whole = b"".join(e + END for e in whole.split(END)[:-1] if e + END != NULL)
         return self._until_done(whole)
 
     def _keep(self, data: bytes) -> bytes:

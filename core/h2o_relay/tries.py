@@ -30,6 +30,8 @@ class Tries:
     """Made for each request; `count` is how often it was sent."""
 
     # What is so for nearly every request is not written for each.
+    pool = ""
+    """The pool's name, where one was asked for."""
     budgeted = False
     """Its last try is one that the budget counts."""
     count = 0
@@ -44,6 +46,8 @@ class Tries:
     """Times that the stream was gone on with elsewhere."""
     server = ""
     """The name of the deployment that answers."""
+    strict = False
+    """A field that would not be honoured is an error."""
     _choice: Route | Pool | None = None
     _failed: tuple[Route, ...] = ()
     _key: int | None = None
@@ -116,6 +120,7 @@ class Tries:
         """A member of the pool, after a wait in its queue if there must be one."""
         pool = self._choice
         assert type(pool) is Pool
+        self.pool = pool.name
         if self._key is None and pool.spec.strategy == "sticky":
             self._key = conversation_key(self._params, self._session)
         patience = self._kernel.settings.queue_timeout
@@ -227,6 +232,7 @@ class Tries:
                 self._choice = self._kernel.snapshot.choice(name)
                 self._name = name
                 self._failed = ()
+                self.pool = ""  # unless it is another one
                 route = await self._taken() if self._pool else self._only()
             except RelayError as late:
                 log.warning("%s: its fallback cannot be asked: %s", pool.name, late.message)

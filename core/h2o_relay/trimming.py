@@ -32,7 +32,7 @@ async def trimmed(
 
     async def as_text(kept: Sequence[Message]) -> Rendered:
         latest[:] = kept
-        return Rendered("\n\n".join(map(_text, kept)), (), by_name_or_number("unknown"))
+        return Rendered("\n\n".join(map(text_of, kept)), (), by_name_or_number("unknown"))
 
     async def counted(_: str) -> int | None:
         return await count(latest)
@@ -43,7 +43,7 @@ async def trimmed(
         return None
 
 
-def _text(message: Message) -> str:
+def text_of(message: Message) -> str:
     """What is counted of a message: its words, its calls of tools, and its role."""
     content: Any = message.get("content") or ""
     if not isinstance(content, str):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from .as_chat import NAMES
 from .cutting import Cutting
 from .errors import InvalidRequest, Overloaded, RelayError
 from .route import Route, printable
+from .strict import unsupported
 from .trimming import FIELD
-from .types import ALL, Request
+from .types import ALL, Kind, Request
 
 if TYPE_CHECKING:
     from .gate import Gate
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 OPENING = 60.0  # seconds that a request waits for its server to start
 BUSY = 5.0  # seconds after which a caller who cannot even wait may come again
 KIND_NAMES = {"chat": "chat", "text": "text completion"}
+ASKS_USAGE: tuple[dict[str, bool], ...] = ({}, {"include_usage": True}, {"include_usage": False})
 SEEN_TO = frozenset(
     {"stop", "messages", "prompt_type", "prompt_dict", "continue_final_message", FIELD}
 )
@@ -71,7 +74,15 @@ def over(route: Route, tokens: int, error: BaseException | None) -> None:
             pool.wake()
 
 
-def dropped(route: Route, request: Request, cutting: Cutting | None) -> tuple[str, ...]:
+def refuse(unread: tuple[str, ...], request: Request) -> None:
+    """For callers who want no field ignored. Raises InvalidRequest for the first that would be."""
+    for name in (*unread, *request.unread):
+        raise unsupported(name)
+
+
+def dropped(
+    route: Route, asked: Kind, request: Request, cutting: Cutting | None
+) -> tuple[str, ...]:
     """The fields that the server will not honour, and that the kernel does not see to instead.
 
     Raises InvalidRequest if the server lacks the API.
@@ -87,4 +98,9 @@ def dropped(route: Route, request: Request, cutting: Cutting | None) -> tuple[st
     if can.fields is ALL:
         return ()
     seen_to = SEEN_TO if cutting is not None else ()
-    return tuple(n for n in request.params if n not in can.fields and n not in seen_to)
+    unread = [n for n in request.params if n not in can.fields and n not in seen_to]
+    if "stream_options" in unread and request.params["stream_options"] in ASKS_USAGE:
+        unread.remove("stream_options")  # the kernel tells the usage where nobody else does
+    if kind != asked:
+        unread = [NAMES.get(name, name) for name in unread]
+    return tuple(unread)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
 from .chunks import Chunk, Completion
+from .strict import unsupported
 
 __all__ = [
     "ALL",
@@ -181,6 +182,8 @@ class Capabilities:
     """Request fields that make a stream tell its tokens as it goes: vLLM's `return_token_ids`,
     llama.cpp's `timings_per_token`. Asked for where a stream may have to be continued; what they
     add is not shown to the caller."""
+    keeps_responses: bool = False
+    """Its /responses keeps what it is told to, so that `previous_response_id` works."""
     truncates: bool = False
     """The server takes `truncation: auto` itself (another relay)."""
     tokenizer: bool = False
@@ -208,15 +211,19 @@ class Request:
     """What the caller is told beside the answer, as headers `x-h2o-<name>`: see `tell`."""
     unread: tuple[str, ...] = ()
     """Fields that are not honoured, beyond what `Capabilities` says: see `drop`."""
+    strict: bool = False
+    """The caller wants no field ignored."""
 
     def tell(self, name: str, value: str) -> None:
         """Add a note, before the first chunk."""
         self.notes = {**(self.notes or {}), name: value}
 
     def drop(self, *fields: str) -> None:
-        """Report request fields as not honoured, before the first chunk: for plugins that learn
-        from a server what it takes.
+        """Report request fields as not honoured, before anything is sent: for plugins that learn
+        from a server what it takes. Raises InvalidRequest if the caller wants none ignored.
         """
+        if self.strict and fields:
+            raise unsupported(fields[0])
         self.unread = (*self.unread, *(field for field in fields if field not in self.unread))
 
 
@@ -233,6 +240,8 @@ class Call:
     body: bytes | AsyncIterable[bytes] = b""
     params: Mapping[str, Any] | None = None
     """The decoded body, where the kernel has it."""
+    strict: bool = False
+    """Fields that are not honoured are refused before anything is sent (`translated.left_out`)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -261,6 +270,8 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     chunks: AsyncIterator[bytes]
+    dropped: tuple[str, ...] = ()
+    """Fields of the request that are not honoured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from . import as_chat
 from .answer import Answer
 from .assemble import assemble
 from .chunks import Completion
@@ -18,8 +19,9 @@ from .preparing import prepare
 from .route import Route
 from .tries import Tries
 from .trimming import FIELD
-from .turn import dropped, entered, is_a, over, patience
+from .turn import dropped, entered, is_a, over, patience, refuse
 from .types import Kind, Request
+from .usage import with_usage
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -27,10 +29,12 @@ if TYPE_CHECKING:
 
 async def ask(
     kernel: Kernel, kind: Kind, params: Mapping[str, Any], body: bytes | None,
-    session: str | None = None,
+    session: str | None = None, strict: bool = False,
 ) -> Completion:  # fmt: skip
     """A whole answer, assembled from a stream where that is what can be cancelled."""
     tries = Tries(kernel, params, session)
+    if strict or kernel.settings.strict_params:
+        tries.strict = True
     route = tries.at_once() or await tries.first()
     if params.get("stream"):  # what is asked for here is one object
         rest = {name: value for name, value in params.items() if name != "stream_options"}
@@ -70,12 +74,15 @@ async def _asked(
     meter.running += 1
     try:
         client = link.client or await link.wait_open(patience(link, kernel.settings))
-        if route.plain and FIELD not in params:
+        if route.plain and FIELD not in params and not (kind == "text" and route.wraps):
             request = Request(kind=kind, params=params, body=body, deployment=deployment)
         else:
             gate = await entered(link, route, kernel.settings.max_queue)
             request, cutting = await prepare(route, client, kernel.templates, kind, params, body)
-        unread = dropped(route, request, cutting)
+        unread = dropped(route, kind, request, cutting)
+        if tries.strict:
+            refuse(unread, request)
+            request.strict = True
         sent = monotonic()
         try:
             completion = await link.plugin.generate(deployment.server, client, request)
@@ -87,11 +94,18 @@ async def _asked(
             raise fault(link.plugin, "generate", error) from error
         finally:
             tries.spent += monotonic() - sent
+        if request.kind != kind:
+            completion = as_chat.completion(completion)
         if cutting is not None:
             whole = cutting.whole
             completion = checked_call(link.plugin, "fix_text", lambda _: whole(completion))
+        if not completion.data.get("usage"):
+            completion = with_usage(completion, params)
+            request.tell("usage", "estimated")
         completion.deployment, completion.notes = deployment, request.notes
-        completion.dropped = (*unread, *request.unread) if request.unread else unread
+        if request.unread:
+            unread = (*unread, *request.unread)
+        completion.dropped = unread
         tokens = counted(completion.body) or 0
         return completion
     except BaseException as error:
@@ -122,4 +136,6 @@ async def _assembled(
     completion.deployment = answer.deployment
     completion.dropped = tuple(name for name in answer.dropped if name in params)
     completion.notes = answer.notes
+    if (completion.usage or {}).get("estimated"):
+        completion.notes = {**(answer.notes or {}), "usage": "estimated"}
     return completion

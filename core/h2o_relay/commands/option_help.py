@@ -34,8 +34,11 @@ PROMPTS = frozenset(
     }
 )
 NETWORK = frozenset(
-    {"host", "ui", "api_key", "allow_open", "http_proxy", "https_proxy", "no_proxy", "ca_file"}
-)
+    {
+        "host", "ui", "openai_server", "allow_api", "api_key", "allow_open", "http_proxy",
+        "https_proxy", "no_proxy", "ca_file",
+    }
+)  # fmt: skip
 
 
 def group_of(name: str) -> str:

@@ -24,6 +24,8 @@ LISTENING = frozenset(
         "host",
         "port",
         "ui",
+        "openai_server",
+        "allow_api",
         "allow_open",
         "discover",
         "discover_ports",

@@ -96,6 +96,7 @@ def start(
     plugins = Plugins.discover(settings.load_plugins)
     read = read_specs(plugins, specs)
     servers = servers_of(read)
+    refuse_nothing(settings)
     refuse_foreign_host(settings.host)
     refuse_open(settings)
     check_access(settings)
@@ -198,7 +199,8 @@ def two_ports(settings: Settings) -> Settings:
     h2oGPT's GRADIO_SERVER_PORT=5000 takes the port that is the API's by default. Raises Mistake
     where both were asked for.
     """
-    if not settings.ui or settings.port != settings.openai_port or not settings.port:
+    both = settings.ui and settings.serves_api
+    if not both or settings.port != settings.openai_port or not settings.port:
         return settings
     if settings.openai_port != default("openai_port"):
         raise Mistake(
@@ -207,6 +209,16 @@ def two_ports(settings: Settings) -> Settings:
         )
     note(f"the chat UI has port {settings.port}, so that the API is on {settings.port + 1}")
     return replace(settings, openai_port=settings.port + 1)
+
+
+def refuse_nothing(settings: Settings) -> None:
+    """Raise Mistake for a relay that nobody could use."""
+    if settings.ui or settings.serves_api:
+        return
+    raise Mistake(
+        f"{settings.api_switch} leaves the API out, and there is no chat UI: nothing is served",
+        "h2o chat and h2o ask talk to a model without a relay",
+    )
 
 
 def refuse_open(settings: Settings) -> None:

@@ -110,10 +110,9 @@ def refuse_own_address(servers: Iterable[Server], settings: Settings) -> None:
     Where something listens on the port already it is that which is meant, and the relay will
     move away from it or fail.
     """
-    ports = {settings.openai_port, settings.port} if settings.ui else {settings.openai_port}
     for server in servers:
         host, port = address(resolved(server, settings).url)
-        if port in ports and is_own(host, settings.host) and is_free(settings.host, port):
+        if port in settings.ports and is_own(host, settings.host) and is_free(settings.host, port):
             raise Mistake(
                 f"{server.shown} is the address of this relay itself, port {port}",
                 f"start the server first, or move the relay: --openai-port {port + 1}",

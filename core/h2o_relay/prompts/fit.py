@@ -96,13 +96,22 @@ def estimate(text: str) -> int:
     By kinds of characters (`WEIGHTS`), a tenth more for safety and 8 for special tokens: above the
     truth for prose, program text and numbers, below it for random letters.
     """
+    return ceil(MARGIN * _weighed(text)) + SPECIAL_TOKENS
+
+
+def likely(text: str) -> int:
+    """The same without anything for safety."""
+    return ceil(_weighed(text))
+
+
+def _weighed(text: str) -> float:
     rest = text.encode("utf-8", "replace").translate(None, CONTINUED)
     tokens = 0.0
     for kind, weight in WEIGHTS:
         others = rest.translate(None, kind)
         tokens += (len(rest) - len(others)) * weight
         rest = others
-    return ceil(MARGIN * (tokens + len(rest) / CHARS_PER_TOKEN)) + SPECIAL_TOKENS
+    return tokens + len(rest) / CHARS_PER_TOKEN
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import pytest_asyncio
 if TYPE_CHECKING:
     from .upstream import ScriptedUpstream
 
-GRACE = 0.2  # seconds for callbacks of what was closed just now
+GRACE = 5.0  # seconds for callbacks of what was closed just now, on a busy machine
 
 
 @pytest_asyncio.fixture

@@ -89,6 +89,13 @@ class _Protocol(asyncio.Protocol):
         self._peer.accepted += 1
         self._act(transport)
 
+    def leave(self) -> None:
+        """Break the connection off, also one that is only being made."""
+        if self.transport is None:
+            self._act = asyncio.Transport.abort
+        else:
+            self.transport.abort()
+
 
 @contextlib.asynccontextmanager
 async def _accepting(act: Callable[[asyncio.Transport], None]) -> AsyncIterator[Peer]:
@@ -106,5 +113,5 @@ async def _accepting(act: Callable[[asyncio.Transport], None]) -> AsyncIterator[
     finally:
         server.close()
         for one in made:
-            one.transport.abort()
+            one.leave()
         await server.wait_closed()

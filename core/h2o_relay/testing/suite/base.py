@@ -173,7 +173,7 @@ class SuiteBase:
             server = self.server_for(upstream.url)
             plugins = self.plugins(upstream.url)
             async with Kernel(settings or quick(), servers=[server], plugins=plugins) as kernel:
-                await kernel.settled(5)
+                await kernel.settled(20)
                 yield Relay(kernel, upstream, self.kind, self.speaks)
 
 

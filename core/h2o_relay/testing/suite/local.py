@@ -82,7 +82,7 @@ class LocalSuite(Judged, ParsingTests, DeclaringTests):
         """A relay whose one server is the plugin's; it asks for the first model that is listed."""
         kernel = Kernel(quick(), servers=[self.server_string], plugins=self.plugins())
         async with kernel:
-            await kernel.settled(5)
+            await kernel.settled(20)
             models = [item.name for item in kernel.models()]
             assert models, f"no model: {[item.reason for item in kernel.status()]}"
             asked = {"model": models[0], **prompt(self.kind), **self.asks}
