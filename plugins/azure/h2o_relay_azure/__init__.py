@@ -20,8 +20,6 @@ from h2o_relay.types import Call, Capabilities, Model, Server, Target
 from . import entra, routes, strings
 from .models import offered
 
-CAPABILITIES = Capabilities(paths=routes.PATHS, stops=4)
-
 
 @hookimpl
 def parse_server_string(text: str) -> Server | None:
@@ -30,11 +28,11 @@ def parse_server_string(text: str) -> Server | None:
 
 @hookimpl
 def capabilities(server: Server) -> Capabilities:
-    return CAPABILITIES
+    return Capabilities(paths=routes.paths(server), stops=4, keeps_responses=True)
 
 
 @hookimpl
-def target(server: Server, call: Call) -> Target:
+def target(server: Server, call: Call) -> Target | None:
     return routes.target(server, call)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from h2o_relay.openai_shape import LIST_LIMIT, refusal
 from h2o_relay.types import Call, Model, Server
 
-from .routes import target
+from .routes import placed
 
 BROKEN = frozenset({401, 500, 502, 503, 504})
 """Statuses that mean trouble for every request. Others may come from a gateway that lets only
@@ -21,7 +21,7 @@ inference through, or from a role that may not read models."""
 
 async def offered(server: Server, client: Any) -> list[Model]:
     """The deployment. Raises the RelayError that fits if the endpoint is away or refuses us."""
-    asked = target(server, Call(method="GET", path="/models"))
+    asked = placed(server, Call(method="GET", path="/models"))
     seconds = client.settings.request_timeout
     exchange = client.request(
         asked.method, asked.url, headers=asked.headers, first_byte=seconds, total=seconds

@@ -31,6 +31,16 @@ DEPLOYED = frozenset(
 )
 """Paths that the classic API has below a deployment; the official client's list too."""
 PATHS = DEPLOYED | {"/models", "/responses"}
+FOREIGN = frozenset(
+    {
+        "/chat/completions/input_tokens", "/detokenize", "/images/variations", "/messages",
+        "/messages/count_tokens", "/moderations", "/rerank", "/score", "/tokenize",
+    }
+)  # fmt: skip
+"""Paths that OpenAI or other servers have, and Azure's API has not."""
+RESPONSES_SINCE = "2025-03-01"
+"""The date of the classic API's version, a preview, that brought /responses."""
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
 CLASSIC = re.compile(r"/openai(/deployments/[^/]+)?$")
 """What the base URL may already end with, as it is copied from a portal or a client's settings."""
 
@@ -53,7 +63,20 @@ def roots(url: str, deployment: str) -> Roots:
     return Roots(resource, f"{resource}/deployments/{quote(deployment, safe='')}", dated=True)
 
 
-def target(server: Server, call: Call) -> Target:
+def paths(server: Server) -> frozenset[str]:
+    """The known paths that a server's version of the API has."""
+    dated = roots(server.url or "", server.options["deployment"]).dated
+    since = DATE.match(server.options["api_version"]) if dated else None
+    return PATHS - {"/responses"} if since and since[0] < RESPONSES_SINCE else PATHS
+
+
+def target(server: Server, call: Call) -> Target | None:
+    """Where a call goes; None for a path that Azure has not."""
+    lacks = call.path in FOREIGN or (call.path in PATHS and call.path not in paths(server))
+    return None if lacks else placed(server, call)
+
+
+def placed(server: Server, call: Call) -> Target:
     """Pure. A token of Entra ID is added by the client, for it changes."""
     version = server.options["api_version"]
     found = roots(server.url or "", server.options["deployment"])

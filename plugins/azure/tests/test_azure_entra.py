@@ -173,7 +173,7 @@ def signed_in(monkeypatch: pytest.MonkeyPatch) -> Identity:
 async def kernel(upstream: ScriptedUpstream, key: str = "entra") -> AsyncIterator[Kernel]:
     server = f"azure_chat:{CHAT}:{upstream.url}:2024-10-21:{key}"
     async with Kernel(quick(), servers=[server], plugins=Plugins.discover("azure")) as running:
-        await running.settled(5)
+        await running.settled(20)
         yield running
 
 

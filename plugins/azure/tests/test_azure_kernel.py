@@ -34,7 +34,7 @@ async def relayed(
         text = f"{string}:{upstream.url}:2024-10-21:{KEY}"
         spec = ServerSpec(server=text, base_model=NAME, tuning=tuning)
         async with Kernel(quick(), [spec], Plugins.discover("azure")) as kernel:
-            await kernel.settled(5)
+            await kernel.settled(20)
             yield kernel, upstream
 
 
@@ -60,12 +60,14 @@ async def test_a_prompt_type_goes_to_completions() -> None:
     assert "messages" not in sent
 
 
-async def test_the_kernel_cuts_what_it_rendered() -> None:
+async def test_the_kernel_cuts_what_it_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("h2o_relay.cutting.USAGE_WAIT", 20.0)
     async with relayed(f"openai_azure:{COMPLETING}", HUMAN_BOT) as (kernel, _):
         assert await both(kernel, stop=TEXT[3:6]) == TEXT[:3]
 
 
-async def test_more_stops_than_azure_takes_are_cut_here() -> None:
+async def test_more_stops_than_azure_takes_are_cut_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("h2o_relay.cutting.USAGE_WAIT", 20.0)
     asked = ["n1", "n2", "n3", "n4", TEXT[3:6]]
     async with relayed(f"openai_azure:{COMPLETING}", HUMAN_BOT) as (kernel, upstream):
         assert await both(kernel, stop=asked) == TEXT[:3]

@@ -150,7 +150,7 @@ async def asking(
             ServerSpec(server=f"azure:{EMBEDDING}:{tail}"),
         ]  # fmt: skip
         async with Kernel(quick(), servers, Plugins.discover("azure")) as kernel:
-            await kernel.settled(5)
+            await kernel.settled(20)
             yield Asked(kernel, recorder)
 
 

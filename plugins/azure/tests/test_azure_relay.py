@@ -39,7 +39,7 @@ FORBIDDEN = [{"role": "user", "content": "something forbidden"}]
 @asynccontextmanager
 async def kernel(*strings: str) -> AsyncIterator[Kernel]:
     async with Kernel(quick(), servers=strings, plugins=PLUGINS) as running:
-        await running.settled(5)
+        await running.settled(20)
         yield running
 
 
@@ -104,7 +104,7 @@ async def test_the_base_model_is_the_public_name(azure: ScriptedUpstream) -> Non
     async with (
         Kernel(quick(), servers=[(chat(azure), "gpt-4o")], plugins=PLUGINS) as running,
     ):
-        await running.settled(5)
+        await running.settled(20)
         (model,) = running.models()
         answer = await running.generate("chat", {"model": "gpt-4o", "messages": SAY})
     assert (model.name, model.model) == ("gpt-4o", CHAT)

@@ -125,13 +125,46 @@ def test_the_strongest_key_wins() -> None:
         ("/audio/transcriptions", f"{DEPLOYMENT}/audio/transcriptions"),
         ("/images/generations", f"{DEPLOYMENT}/images/generations"),
         ("/models", f"{BASE}/openai/models"),
-        ("/responses", f"{BASE}/openai/responses"),
     ],
 )
 def test_where_a_path_goes(path: str, url: str) -> None:
     found = target("azure:dep:ep.openai.azure.com:2024-10-21:KEY", path)
     assert found.url == f"{url}?api-version=2024-10-21"
     assert found.headers == {"api-key": "KEY"}
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("azure:dep:h", None),
+        ("azure:dep:h:2024-10-21:K", None),
+        ("azure:dep:h:2025-02-01-preview:K", None),
+        ("azure:dep:h:2025-03-01-preview:K", "/openai/responses?api-version=2025-03-01-preview"),
+        ("azure:dep:h:2025-04-01-preview:K", "/openai/responses?api-version=2025-04-01-preview"),
+        ("azure:dep:h:preview:K", "/openai/responses?api-version=preview"),
+        ("azure:dep:h/openai/v1:None:K", "/openai/v1/responses"),
+    ],
+)
+def test_responses_came_with_a_version(text: str, url: str | None) -> None:
+    call = Call(method="POST", path="/responses", body=b'{"model": "dep"}')
+    found = PLUGINS.get("azure").target(read(text), call)
+    assert found is None if url is None else found.url == f"https://h{url}"
+    able = PLUGINS.get("azure").capabilities(read(text)).paths
+    assert ("/responses" in able) is (url is not None)
+    assert "/images/edits" in able
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/messages", "/messages/count_tokens", "/moderations", "/images/variations", "/tokenize",
+        "/detokenize", "/rerank", "/score", "/chat/completions/input_tokens",
+    ],
+)  # fmt: skip
+def test_what_azure_has_not(path: str) -> None:
+    for text in ("azure:dep:h:2025-04-01-preview:K", "azure:dep:h/openai/v1:None:K"):
+        assert PLUGINS.get("azure").target(read(text), Call(method="POST", path=path)) is None
+        assert path not in PLUGINS.get("azure").capabilities(read(text)).paths
 
 
 @pytest.mark.parametrize("base", ["", "/", "/openai", "/openai/", "/openai/deployments/other/"])

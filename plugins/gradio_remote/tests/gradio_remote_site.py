@@ -70,7 +70,7 @@ async def _relay(site: Site, string: str, settings: Asked) -> Any:
         given = string.format(url=upstream.url)
         plugins = Plugins.discover("gradio_remote")
         async with Kernel(quick(**settings), servers=[given], plugins=plugins) as kernel:
-            await kernel.settled(5)
+            await kernel.settled(20)
             upstream.requests.clear()
             yield kernel, upstream
 

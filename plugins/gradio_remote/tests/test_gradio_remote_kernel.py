@@ -52,7 +52,7 @@ async def serving(
     async with ScriptedUpstream(site) as upstream:
         spec = ServerSpec(server=f"gradio:{upstream.url}", base_model=NAME, tuning=tuning)
         async with Kernel(quick(), [spec], Plugins.discover("gradio_remote")) as kernel:
-            await kernel.settled(5)
+            await kernel.settled(20)
             upstream.requests.clear()
             yield kernel, upstream
 
@@ -107,7 +107,8 @@ async def test_a_long_conversation_is_fitted_to_the_servers_context() -> None:
     async with relayed("Hi", tuning=Tuning(prompt_type="human_bot")) as (kernel, upstream):
         assert kernel.find(NAME).max_context == 90
         whole = await kernel.generate("chat", {"messages": HISTORY, "max_tokens": 9})
-        assert whole.notes == {"trimmed": "2", "trimmed-by": "estimate"}
+        assert whole.notes is not None
+        assert whole.notes.items() >= {"trimmed": "2", "trimmed-by": "estimate"}.items()
         asked = told(upstream)
     assert asked["instruction_nochat"] == render("human_bot", [HISTORY[0], HISTORY[3]]).prompt
 
@@ -121,4 +122,5 @@ async def test_a_plain_chat_reports_what_it_is_not_told() -> None:
         asked = {"temperature": 0, "max_tokens": 5, "n": 1, "tools": [], "stop": "STOP"}
         whole = await kernel.generate("chat", {"messages": HELLO, **asked})
         assert whole.dropped == ("n", "tools", "temperature", "max_tokens")
-        assert await both(kernel, **asked) == ("Hello ", None)
+        text, usage = await both(kernel, **asked)
+        assert (text, usage["estimated"]) == ("Hello ", True)

@@ -16,9 +16,8 @@ from typing import Any
 
 import orjson
 
-from h2o_relay.chunks import END, PREFIX
 from h2o_relay.errors import InvalidRequest
-from h2o_relay.types import Chunk, Request
+from h2o_relay.types import Request
 
 OURS = ("tools", "tool_choice", "parallel_tool_calls")
 ANY_OBJECT = {"type": "object", "properties": {}}
@@ -42,15 +41,14 @@ class Forced:
         self._reason = "stop" if named else "tool_calls"
         self._calls: dict[int, _Call] = {}
 
-    def chunk(self, chunk: Chunk) -> Chunk:
-        events = [self._event(event) for event in chunk.events()]
-        return Chunk(b"".join(PREFIX + orjson.dumps(event) + END for event in events), events)
-
-    def _event(self, event: Any) -> Any:
+    def event(self, event: Any) -> Any:
         choices = event.get("choices") if isinstance(event, dict) else None
         if not isinstance(choices, list) or not all(map(_has_delta, choices)):
             return event  # the kernel judges it
         return {**event, "choices": [self._choice(choice) for choice in choices]}
+
+    def last(self) -> None:
+        return None
 
     def _choice(self, choice: dict[str, Any]) -> dict[str, Any]:
         index, reason = choice.get("index") or 0, choice.get("finish_reason")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 import pytest
 
 from h2o_relay.errors import InvalidRequest
-from h2o_relay.types import Chunk, Deployment, Request, Server
+from h2o_relay.types import Deployment, Request, Server
 from h2o_relay_llama_cpp import tools
 
 REF = {"type": "object", "properties": {"a": {"$ref": "#/$defs/x"}}, "$defs": {"x": {"enum": [1]}}}
@@ -110,9 +109,7 @@ def answered(found: tools.Forced, text: str, size: int, reason: str = "stop") ->
     call: dict[str, Any] = {"arguments": "", "ids": []}
     for delta, end in [*deltas, ({}, reason)]:
         event = {"choices": [{"index": 0, "delta": delta, "finish_reason": end}]}
-        chunk = found.chunk(Chunk(b"data: " + orjson.dumps(event) + b"\n\n"))
-        assert chunk.events() == Chunk(chunk.raw).events()
-        (choice,) = chunk.events()[0]["choices"]
+        (choice,) = found.event(event)["choices"]
         assert "content" not in choice["delta"]
         for piece in choice["delta"].get("tool_calls", ()):
             assert piece["index"] == 0
@@ -146,5 +143,4 @@ def test_an_answer_that_was_cut_says_so() -> None:
 
 def test_what_is_not_a_delta_is_left_to_the_kernel() -> None:
     for event in ([], {"error": {"message": "x"}}, {"choices": [], "usage": {}}, {"choices": [7]}):
-        raw = b"data: " + orjson.dumps(event) + b"\n\n"
-        assert forced(tool_choice=NAMED).chunk(Chunk(raw)).raw == raw
+        assert forced(tool_choice=NAMED).event(event) == event

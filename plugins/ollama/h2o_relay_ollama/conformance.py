@@ -20,7 +20,7 @@ class OllamaWire(Wire):
     """`/api/chat` and `/api/generate`, with the fields of Ollama's docs/openapi.yaml."""
 
     def is_listing(self, request: Received) -> bool:
-        return request.path in ("/api/tags", "/api/show")
+        return request.path in ("/api/tags", "/api/show", "/api/ps")
 
     def listing(self, names: Sequence[str]) -> Play:
         return json({"models": [{"name": name, "model": name, "size": 1} for name in names]})

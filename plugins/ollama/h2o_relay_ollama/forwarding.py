@@ -12,38 +12,65 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import orjson
-
-from h2o_relay.errors import InvalidJSON, InvalidRequest, RequestTooLarge
+from h2o_relay.errors import InvalidRequest
 from h2o_relay.http import HttpClient
+from h2o_relay.translated import answer, left_out, params_of
 from h2o_relay.types import Call, Reply, Server
 
 from .address import headers, root
 from .exchange import document
 from .failures import nonsense
 
-PATHS = frozenset({"/embeddings", "/responses"})
 SAME = ("dimensions", "keep_alive", "options", "truncate")
+EMBEDDED = frozenset({*SAME, "model", "input", "encoding_format"})
+HONOURED: Mapping[str, frozenset[str]] = {
+    "/responses": frozenset(
+        {
+            "model", "input", "instructions", "tools", "stream", "temperature", "top_p",
+            "max_output_tokens", "reasoning", "text",
+        }
+    ),
+    "/messages": frozenset(
+        {
+            "model", "max_tokens", "messages", "system", "stream", "temperature", "top_p", "top_k",
+            "stop_sequences", "tools", "thinking",
+        }
+    ),
+    "/images/generations": frozenset({"model", "prompt", "size", "response_format"}),
+}  # fmt: skip
+"""What Ollama's documentation ("OpenAI compatibility", "Anthropic compatibility") says that it
+reads; it passes over the rest without a word."""
+PATHS = frozenset(
+    {*HONOURED, "/embeddings", "/images/edits", "/audio/speech", "/audio/transcriptions"}
+)
+"""The newest came with 0.13.3 (/responses), 0.14 (/messages) and later; before, Ollama says 404."""
 
 
 @asynccontextmanager
 async def forward(server: Server, client: HttpClient, call: Call) -> AsyncIterator[Reply]:
     """The reply to a call; raises RelayError where Ollama's own error needs translating."""
     if call.path == "/embeddings" and call.method == "POST":
-        body = await _embeddings(server, client, await _params(client, call))
-        sent = {"content-type": "application/json", "content-length": str(len(body))}
-        yield Reply(status=200, headers=sent, chunks=_once(body))
+        params = await params_of(call, client.settings.max_body)
+        dropped = left_out(call, params, EMBEDDED)
+        yield answer(await _embeddings(server, client, params), dropped)
         return
+    honoured = HONOURED.get(call.path)
+    dropped = () if honoured is None else left_out(call, call.params or {}, honoured)
     query = f"?{call.query}" if call.query else ""
     exchange = client.request(
         call.method, f"{root(server)}/v1{call.path}{query}",
         headers={**call.headers, **_own_headers(server, call)}, body=call.body,
     )  # fmt: skip
     async with exchange as response:
-        yield Reply(status=response.status, headers=response.headers, chunks=aiter(response))
+        yield Reply(
+            status=response.status, headers=response.headers, chunks=aiter(response),
+            dropped=dropped,
+        )  # fmt: skip
 
 
-async def _embeddings(server: Server, client: HttpClient, params: Mapping[str, Any]) -> bytes:
+async def _embeddings(
+    server: Server, client: HttpClient, params: Mapping[str, Any]
+) -> dict[str, Any]:
     encoding = params.get("encoding_format") or "float"
     if encoding not in ("float", "base64"):
         raise InvalidRequest("'encoding_format' is float or base64", param="encoding_format")
@@ -60,14 +87,12 @@ async def _embeddings(server: Server, client: HttpClient, params: Mapping[str, A
         {"object": "embedding", "index": index, "embedding": _encoded(vector, encoding)}
         for index, vector in enumerate(vectors)
     ]
-    return orjson.dumps(
-        {
-            "object": "list",
-            "data": data,
-            "model": params.get("model"),
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        }
-    )
+    return {
+        "object": "list",
+        "data": data,
+        "model": params.get("model"),
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
 
 
 def _input(given: Any) -> Any:
@@ -95,29 +120,3 @@ def _own_headers(server: Server, call: Call) -> dict[str, str]:
     if "content-type" in call.headers or not call.body:
         del own["content-type"]
     return own
-
-
-async def _params(client: HttpClient, call: Call) -> Mapping[str, Any]:
-    """The call's decoded body. Raises InvalidJSON, RequestTooLarge."""
-    if call.params is not None:
-        return call.params
-    body = call.body
-    if not isinstance(body, bytes):
-        limit, pieces, size = client.settings.max_body, [], 0
-        async for piece in body:
-            pieces.append(piece)
-            size += len(piece)
-            if size > limit:
-                raise RequestTooLarge(f"the request is larger than {limit} bytes")
-        body = b"".join(pieces)
-    try:
-        params = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        params = None
-    if not isinstance(params, dict):
-        raise InvalidJSON("the request's body must be a JSON object")
-    return params
-
-
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body

@@ -84,7 +84,7 @@ async def relay(form: str = "ollama:{url}") -> AsyncIterator[tuple[Kernel, Stand
         servers = [form.format(url=upstream.url)]
         plugins = Plugins.of(ollama=h2o_relay_ollama)
         async with Kernel(quick(), servers=servers, plugins=plugins) as kernel:
-            await kernel.settled(5)
+            await kernel.settled(20)
             yield kernel, ollama
 
 

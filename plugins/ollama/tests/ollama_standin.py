@@ -57,6 +57,8 @@ class StandIn:
     def __init__(self) -> None:
         self.asked: list[tuple[str, Any]] = []
         self.loaded: dict[str, Any] = {}
+        self.v1 = True
+        """Whether it has paths below /v1 at all; each came with a version of its own."""
 
     async def __call__(self, request: Received, answer: Answer) -> None:
         await self.play(request)(request, answer)
@@ -65,7 +67,7 @@ class StandIn:
         path = request.path.partition("?")[0]
         if request.method in ("GET", "HEAD"):
             return self._document(path)
-        if path.startswith("/v1/"):
+        if path.startswith("/v1/") and self.v1:
             return json({"path": request.path, "body": request.body.decode()})
         if path not in REQUESTS:
             return whole(b"404 page not found", 404, "text/plain")

@@ -16,16 +16,22 @@ from h2o_relay.errors import (
     InvalidJSON,
     InvalidRequest,
     RelayError,
+    UnknownURL,
     UpstreamBadResponse,
     UpstreamRejected,
 )
 from h2o_relay.testing.scripts import json
 from h2o_relay.types import Call
 
-from .ollama_kit import Bench, bench
+from .ollama_kit import Bench, bench, relay
 from .ollama_standin import EMBEDDER
 
 JSON = {"content-type": "application/json"}
+
+
+ORDER = {"model": "m", "input": "hi", "stream": False, "tools": [], "text": {}}
+LETTER = {"model": "m", "max_tokens": 1, "messages": [], "system": "s", "thinking": {}}
+PICTURE = {"model": "m", "prompt": "a", "size": "1x1", "response_format": "b64_json"}
 
 
 async def forwarded(b: Bench, call: Call) -> tuple[int, dict[str, str], bytes]:
@@ -125,6 +131,62 @@ async def test_other_paths_go_through_ollamas_own_v1() -> None:
     assert orjson.loads(answer)["body"] == body.decode()
     assert request.headers["authorization"] == "Bearer KEY"
     assert request.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "unread"),
+    [
+        ("/responses", ORDER, ()),
+        ("/responses", {**ORDER, "previous_response_id": "r", "user": None},
+         ("previous_response_id",)),
+        ("/messages", LETTER, ()),
+        ("/messages", {**LETTER, "tool_choice": {"type": "any"}, "metadata": {}},
+         ("tool_choice", "metadata")),
+        ("/images/generations", PICTURE, ()),
+        ("/images/generations", {**PICTURE, "n": 2}, ("n",)),
+        ("/embeddings", {"model": EMBEDDER, "input": "x", "dimensions": 2}, ()),
+        ("/embeddings", {"model": EMBEDDER, "input": "x", "user": "kim"}, ("user",)),
+        ("/audio/speech", {"model": "m", "input": "x", "own": 1}, ()),
+    ],
+)  # fmt: skip
+async def test_what_ollama_passes_over_is_reported_or_refused(
+    path: str, params: dict[str, Any], unread: tuple[str, ...]
+) -> None:
+    async with bench() as b:
+        body = orjson.dumps(params)
+        call = Call(method="POST", path=path, headers=JSON, body=body, params=params)
+        async with h2o_relay_ollama.forward(b.server, b.client, call) as reply:
+            assert (reply.status, reply.dropped) == (200, unread)
+        if path != "/embeddings":
+            assert b.upstream.requests[-1].path == f"/v1{path}"
+            assert b.upstream.requests[-1].body == body
+        before = len(b.upstream.requests)
+        call.strict = True
+        if not unread:
+            return
+        with pytest.raises(InvalidRequest) as caught:
+            async with h2o_relay_ollama.forward(b.server, b.client, call):
+                pass
+        assert (caught.value.code, caught.value.param) == ("unsupported_parameter", unread[0])
+        assert len(b.upstream.requests) == before, "refused before anything is sent"
+
+
+def test_declared_paths() -> None:
+    able = h2o_relay_ollama.capabilities().paths
+    assert able >= {
+        "/embeddings", "/responses", "/messages", "/images/generations", "/images/edits",
+        "/audio/speech", "/audio/transcriptions",
+    }  # fmt: skip
+    assert not able & {"/messages/count_tokens", "/tokenize", "/rerank", "/moderations"}
+
+
+async def test_an_older_ollama_lacks_a_path_and_not_the_model() -> None:
+    async with relay() as (kernel, ollama):
+        ollama.v1 = False
+        call = Call(method="POST", path="/messages", headers=JSON, body=b"{}", params=LETTER)
+        with pytest.raises(UnknownURL, match=f"`{EMBEDDER}` does not offer POST /v1/messages"):
+            async with kernel.forward(EMBEDDER, call):
+                pass
 
 
 async def test_the_status_of_other_paths_is_passed_on() -> None:

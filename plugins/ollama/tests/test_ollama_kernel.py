@@ -35,7 +35,7 @@ async def relayed(
     async with ScriptedUpstream(ollama) as upstream:
         spec = ServerSpec(server=f"ollama:{upstream.url}", base_model=name, tuning=tuning)
         async with Kernel(quick(), [spec], Plugins.of(ollama=h2o_relay_ollama)) as kernel:
-            await kernel.settled(5)
+            await kernel.settled(20)
             yield kernel, ollama
 
 
@@ -74,7 +74,8 @@ async def test_a_long_conversation_is_fitted() -> None:
     """Ollama counts nothing beforehand, so that tokens are estimated."""
     async with relayed(Tuning(prompt_type="vicuna11", max_seq_len=90)) as (kernel, ollama):
         whole = await kernel.generate("chat", {"model": NAME, "messages": HISTORY, "max_tokens": 9})
-        assert whole.notes == {"trimmed": "2", "trimmed-by": "estimate"}
+        assert whole.notes is not None
+        assert whole.notes.items() >= {"trimmed": "2", "trimmed-by": "estimate"}.items()
         sent = ollama.asked[-1][1]
     assert sent["prompt"] == render("vicuna11", [HISTORY[0], HISTORY[3]]).prompt
     assert sent["options"]["num_ctx"] == 90

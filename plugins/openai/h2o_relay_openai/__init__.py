@@ -13,18 +13,13 @@ from h2o_relay.errors import UpstreamBadResponse, error_object
 from h2o_relay.hookspecs import hookimpl
 from h2o_relay.types import Call, Capabilities, Getter, Identified, Model, Server, Target
 
-from . import models, strings
+from . import models, paths, strings
 
 DEFAULT_URL = "https://api.openai.com/v1"
 RANK = 10
-TEXT = frozenset({"/chat/completions", "/completions", "/models", "/embeddings"})
-WHOLE = TEXT | {
-    "/responses", "/moderations", "/audio/speech", "/audio/transcriptions",
-    "/audio/translations", "/images/generations", "/images/edits", "/images/variations",
-}  # fmt: skip
-ANY = Capabilities(paths=TEXT)
-OPENAI = Capabilities(paths=WHOLE, stops=4)
-GROQ = Capabilities(kinds=frozenset({"chat"}))
+OPENAI = Capabilities(paths=paths.OPENAI, stops=4, keeps_responses=True)
+GROQ = Capabilities(kinds=frozenset({"chat"}), paths=paths.GROQ)
+ANY = Capabilities(paths=paths.ANY)
 
 
 @hookimpl
@@ -35,13 +30,13 @@ def parse_server_string(text: str) -> Server | None:
 @hookimpl
 def capabilities(server: Server) -> Capabilities:
     """Groq has no /completions; OpenAI itself takes four stop strings, others more."""
-    if server.vendor == "groq":
-        return GROQ
-    return OPENAI if models.is_openai(base_url(server)) else ANY
+    return {"openai": OPENAI, "groq": GROQ}.get(whose(server), ANY)
 
 
 @hookimpl
-def target(server: Server, call: Call) -> Target:
+def target(server: Server, call: Call) -> Target | None:
+    if call.path in paths.foreign(whose(server)):
+        return None
     base = base_url(server)
     query = f"?{call.query}" if call.query else ""
     return Target(
@@ -79,6 +74,13 @@ def lists_models(body: bytes) -> bool:
     except UpstreamBadResponse:
         return False
     return bool(models) or b'"list"' in body
+
+
+def whose(server: Server) -> str:
+    """`openai`, `groq`, or nothing for servers of others."""
+    if server.vendor == "groq":
+        return "groq"
+    return "openai" if models.is_openai(base_url(server)) else ""
 
 
 def base_url(server: Server) -> str:

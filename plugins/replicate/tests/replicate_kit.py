@@ -17,12 +17,13 @@ from h2o_relay.types import UNTUNED, Tuning
 from h2o_relay_replicate.standin import OPTIONS, Cloud, environment
 
 NAME = "llama"
+PATIENT = {**OPTIONS, "H2O_REPLICATE_CANCEL_TIMEOUT": "5"}
 
 
 @asynccontextmanager
 async def relayed(
     cloud: Cloud, server: str = "replicate:meta/llama", settings: Settings | None = None,
-    env: Mapping[str, str] = OPTIONS, tuning: Tuning = UNTUNED,
+    env: Mapping[str, str] = PATIENT, tuning: Tuning = UNTUNED,
 ) -> AsyncIterator[Kernel]:  # fmt: skip
     """A kernel that serves the cloud's model as `NAME`."""
     async with ScriptedUpstream(cloud) as upstream:
@@ -32,7 +33,7 @@ async def relayed(
             spec = ServerSpec(server=server, base_model=NAME, tuning=tuning)
             kernel = Kernel(settings or quick(), servers=[spec], plugins=plugins)
             async with kernel:
-                await kernel.settled(5)
+                await kernel.settled(20)
                 yield kernel
 
 

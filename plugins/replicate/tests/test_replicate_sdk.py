@@ -78,7 +78,7 @@ async def test_the_schema_and_the_metrics() -> None:
 
 
 async def test_cancel() -> None:
-    cloud = Cloud(pace=0.1)
+    cloud = Cloud(pace=10.0)
     async with served(cloud) as client:
         made = await client.predictions.async_create(version=VERSION, input={"prompt": "Hi"})
         await made.async_cancel()

@@ -61,8 +61,8 @@ async def stream(
 
 @asynccontextmanager
 async def forward(server: Server, client: Connection, call: Call) -> AsyncIterator[Reply]:
-    """Embeddings, of containers that speak OpenAI's shape and tell them by their fields (vLLM's
-    /invocations does). Raises RelayError, also for what the container refuses.
+    """Embeddings and scores, of containers that speak OpenAI's shape and tell them by their fields
+    (vLLM's /invocations does). Raises RelayError, also for what the container refuses.
     """
     if call.path not in capabilities(server).paths or call.path in PATHS.values():
         raise InvalidRequest(f"this server does not offer /v1{call.path}", code="unknown_url")

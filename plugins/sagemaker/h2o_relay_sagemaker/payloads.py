@@ -35,6 +35,9 @@ EULA = "accept_eula=true"
 COLDEST = 0.01  # JumpStart's Llama 2 wants a positive temperature; h2oGPT sends this for 0
 MOST_STOPS = 4  # TGI refuses more by default (--max-stop-sequences)
 
+BY_FIELDS = frozenset({"/embeddings", "/rerank", "/score"})
+"""What vLLM's /invocations answers beside chat and text, told by the fields: `input`, `query` and
+`documents`, `text_1` and `text_2` (its `get_pooling_invocation_types`)."""
 COMMON = frozenset({"model", "messages", "prompt", "stream", "stream_options"})
 LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
 SAME = ("seed", "repetition_penalty", "frequency_penalty", "typical_p", "truncate", "watermark")
@@ -67,7 +70,7 @@ def capabilities(server: Server) -> Capabilities:
         return Capabilities(kinds=frozenset({"text"}), fields=TGI_FIELDS, paths=paths)
     if payload == "llama2":
         return Capabilities(kinds=frozenset({"chat"}), fields=LLAMA2_FIELDS, paths=paths)
-    return Capabilities(fields=ALL, paths=paths | {"/embeddings"})
+    return Capabilities(fields=ALL, paths=paths | BY_FIELDS)
 
 
 def custom_attributes(server: Server, request: Request) -> str | None:

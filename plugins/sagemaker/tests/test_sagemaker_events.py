@@ -137,8 +137,10 @@ class TestContainers:
         body = b"".join(LmiContainer().events(CHAT, TEXTS))
         async with asked(parts(body), TGI) as relay:
             chunks = await relay.stream("text", stream_options={"include_usage": True})
-        assert chunks[-1].finish_reason == "stop"
-        assert all(chunk.usage is None for chunk in chunks)
+        *said, last = chunks
+        assert said[-1].finish_reason == "stop"
+        assert all(chunk.usage is None for chunk in said)
+        assert (last.usage or {})["estimated"] is True  # the relay's own
 
     async def test_lmis_static_batching_has_no_finish_reason(self) -> None:
         async with asked(parts(b'{"outputs": ["Hel"]}\n{"outputs": ["lo"]}\n'), TGI) as relay:

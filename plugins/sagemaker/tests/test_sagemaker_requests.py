@@ -202,8 +202,6 @@ class TestOnTheWire:
             assert status.models[0].raw["payload"] == "llama2"
             whole = await relay.generate(tools=[], seed=7, top_p=0.5)
             assert whole.dropped == ("tools", "seed")
-            with pytest.raises(InvalidRequest, match="offers chat, not text"):
-                await relay.generate("text")
 
     async def test_an_inference_component(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("H2O_SAGEMAKER_INFERENCE_COMPONENT", "llama-3-1")
@@ -235,9 +233,29 @@ class TestOnTheWire:
                 assert signed_right(relay.last)
 
     @pytest.mark.parametrize(
+        ("path", "fields"),
+        [
+            ("/rerank", {"query": "a", "documents": ["b"], "top_n": 1}),
+            ("/score", {"text_1": "a", "text_2": ["b"]}),
+        ],
+    )
+    async def test_scores(self, path: str, fields: dict[str, Any]) -> None:
+        params = {"model": "test-model", **fields}
+        call = Call(method="POST", path=path, body=orjson.dumps(params), params=params)
+        async with asked(json({"results": []})) as relay:
+            async with relay.kernel.forward("test-model", call) as reply:
+                assert b"".join([p async for p in reply.chunks]) == b'{"results":[]}'
+            assert relay.last.path == "/endpoints/test-model/invocations"
+            assert relay.last.body == orjson.dumps(fields)
+            assert signed_right(relay.last)
+
+    @pytest.mark.parametrize(
         ("text", "path", "sent", "code"),
         [
             ("sagemaker:test-model:us-east-2", "/embeddings", b"{}", "unknown_url"),
+            ("sagemaker:test-model:us-east-2", "/rerank", b"{}", "unknown_url"),
+            (STRING, "/tokenize", b"{}", "unknown_url"),
+            (STRING, "/messages", b"{}", "unknown_url"),
             (STRING, "/audio/speech", b"{}", "unknown_url"),
             (STRING, "/embeddings", b"[]", "invalid_json"),
             (STRING, "/embeddings", b"{", "invalid_json"),

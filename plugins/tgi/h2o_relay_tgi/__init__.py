@@ -9,7 +9,7 @@ for what that leaves out, of its router.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
 from h2o_relay.hookspecs import hookimpl
@@ -22,16 +22,17 @@ from h2o_relay.types import (
     Identified,
     Load,
     Model,
+    Reply,
     Request,
     Server,
     Target,
 )
 
-from . import info, messages, native, reading, server_string, tokens
+from . import info, messages, native, paths, reading, server_string, tokens
 from .fields import FIELDS
 from .stops import cut_at_stop
 
-CAPABILITIES = Capabilities(fields=FIELDS, paths=frozenset(messages.PATHS), tokenizer=True)
+CAPABILITIES = Capabilities(fields=FIELDS, paths=paths.PATHS, tokenizer=True)
 
 
 @hookimpl
@@ -72,6 +73,11 @@ async def list_models(server: Server, client: Any) -> list[Model]:
 @hookimpl
 async def identify(server: Server, get: Getter) -> Identified | None:
     return await info.identify(server, get)
+
+
+@hookimpl
+def forward(server: Server, client: Any, call: Call) -> AbstractAsyncContextManager[Reply]:
+    return paths.forward(server, client, call)
 
 
 @hookimpl

@@ -18,8 +18,6 @@ CANNOT = frozenset({404, 405, 501})
 """An older server, or one whose model has no fast tokenizer."""
 TEMPLATED = ("messages", "tools", "tool_choice", "tool_prompt", "guideline")
 """What a chat template makes its prompt of."""
-TEMPLATED = ("messages", "tools", "tool_choice", "tool_prompt", "guideline")
-"""What a chat template makes its prompt of."""
 SIZE_LIMIT = 64 * 2**20  # bytes: each token comes as an object of some 60
 
 
@@ -30,7 +28,7 @@ async def count(server: Server, client: HttpClient, request: Request) -> int | N
         known = [n for n in counts if n is not None]
         return sum(known) if len(known) == len(counts) else None
     asked = {name: request.params[name] for name in TEMPLATED if name in request.params}
-    answer = await _ask(server, client, "/chat_tokenize", asked)
+    answer = await ask(server, client, "/chat_tokenize", asked)
     if answer is None:
         return None
     return _length(answer.get("tokenize_response") if isinstance(answer, dict) else None)
@@ -41,11 +39,12 @@ async def of_text(
 ) -> int | None:
     """Tokens of a text, cut to its last `truncate` ones if that is given."""
     asked = {"inputs": text, "parameters": {} if truncate is None else {"truncate": truncate}}
-    answer = await _ask(server, client, "/tokenize", asked)
+    answer = await ask(server, client, "/tokenize", asked)
     return None if answer is None else _length(answer)
 
 
-async def _ask(server: Server, client: HttpClient, path: str, body: Any) -> Any:
+async def ask(server: Server, client: HttpClient, path: str, body: Any) -> Any:
+    """The answer, decoded; None if the server cannot say. Raises RelayError."""
     seconds = client.settings.request_timeout
     exchange = client.request(
         "POST", root(server.url) + path,

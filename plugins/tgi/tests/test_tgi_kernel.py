@@ -32,7 +32,7 @@ async def relayed(tuning: Tuning = UNTUNED, **standin: Any) -> AsyncIterator[tup
     async with standing(tgi) as upstream:
         spec = ServerSpec(server=f"tgi:{upstream.url}", base_model=NAME, tuning=tuning)
         async with Kernel(quick(), [spec], Plugins.of(tgi=h2o_relay_tgi)) as kernel:
-            await kernel.settled(5)
+            await kernel.settled(20)
             upstream.requests.clear()
             yield kernel, upstream
 
@@ -91,12 +91,13 @@ async def test_a_long_conversation_is_fitted_by_the_servers_own_count() -> None:
     async with relayed(Tuning(prompt_type="human_bot"), max_total_tokens=60) as (kernel, upstream):
         assert kernel.find(NAME).max_context == 60
         whole = await kernel.generate("chat", asked)
-        assert whole.notes == {"trimmed": "2"}
+        assert whole.notes == {"trimmed": "2", "translated": "chat-to-completions"}
         assert prompt(upstream) == render("human_bot", [HISTORY[0], HISTORY[3]]).prompt
         assert paths(upstream).count("/tokenize") >= 2
         assert (whole.usage or {})["prompt_tokens"] <= 55
         upstream.requests.clear()
-        assert (await kernel.generate("chat", ask("two", max_tokens=5))).notes is None
+        notes = (await kernel.generate("chat", ask("two", max_tokens=5))).notes
+        assert notes == {"translated": "chat-to-completions"}
 
 
 async def test_what_no_trimming_can_fit() -> None:

@@ -200,7 +200,7 @@ async def streamed(kernel: Kernel, **params: Any) -> str:
 
 async def test_through_a_kernel() -> None:
     async with standing(TgiStandIn()) as upstream, relay(f"tgi:{upstream.url}") as kernel:
-        await kernel.settled(5)
+        await kernel.settled(20)
         (deployment,) = kernel.models()
         assert (deployment.model, deployment.max_context) == (MODEL, 128)
         assert await streamed(kernel) == SAYS
@@ -215,7 +215,7 @@ async def test_through_a_kernel() -> None:
 async def test_a_version_without_messages_gets_a_rendered_prompt() -> None:
     tgi = TgiStandIn(version="1.3.4")
     async with standing(tgi) as upstream, relay(upstream.url) as kernel:
-        await kernel.settled(5)
+        await kernel.settled(20)
         assert await streamed(kernel) == SAYS
         whole = await kernel.generate("chat", {"model": MODEL, "messages": MESSAGES})
     assert whole.data["choices"][0]["message"]["content"] == SAYS
@@ -228,7 +228,7 @@ async def test_a_version_without_messages_gets_a_rendered_prompt() -> None:
 
 async def test_a_bare_url_is_recognised() -> None:
     async with standing(TgiStandIn()) as upstream, relay(upstream.url) as kernel:
-        await kernel.settled(5)
+        await kernel.settled(20)
         (server,) = kernel.status()
         assert server.stage == "ready"
         assert server.server.plugin == "tgi"
@@ -243,7 +243,7 @@ async def test_bearer_credentials(string: str) -> None:
     token = "tok:en" if "Bearer" in string else "tok"
     server = TgiStandIn(authorization=f"Bearer {token}")
     async with standing(server) as upstream, relay(string.format(url=upstream.url)) as kernel:
-        await kernel.settled(5)
+        await kernel.settled(20)
         assert await streamed(kernel) == SAYS
         sent = {r.headers["authorization"] for r in upstream.requests if r.method == "POST"}
         assert sent == {f"Bearer {token}"}
@@ -255,10 +255,10 @@ async def test_user_and_password_are_basic_credentials() -> None:
         host = upstream.url.removeprefix("http://")
         for text in (f"http://{host}:user:p@ss", f"tgi:http://user:p%40ss@{host}"):
             async with relay(text) as kernel:
-                await kernel.settled(5)
+                await kernel.settled(20)
                 assert await streamed(kernel) == SAYS
         async with relay(f"tgi:{upstream.url}") as kernel:
-            await kernel.settled(5)
+            await kernel.settled(20)
             with pytest.raises(UpstreamAuthError):
                 await streamed(kernel)
 
@@ -274,7 +274,7 @@ async def test_a_cut_stream_is_incomplete(tgi: Bench) -> None:
 
     tgi.upstream.script = cut
     async with relay(f"tgi:{tgi.upstream.url}") as kernel:
-        await kernel.settled(5)
+        await kernel.settled(20)
         for params in ({}, {"stop": "x"}):
             with pytest.raises(UpstreamIncomplete):
                 await streamed(kernel, **params)

@@ -23,12 +23,13 @@ from h2o_relay.types import (
     Kind,
     Load,
     Progress,
+    Reply,
     Request,
     Server,
     Target,
 )
 
-from . import engine, local
+from . import engine, local, paths
 from . import server as api
 
 PREFIXES = ("vllm", "vllm_chat")
@@ -36,7 +37,6 @@ NO_KEY = "EMPTY"
 """What OpenAI's clients are told to send where no key is needed; h2oGPT sends it too."""
 EXAMPLE = "vllm_chat:http://192.168.1.46:8000/v1"
 RANK = 50
-PATHS = frozenset({"/chat/completions", "/completions", "/models", "/embeddings", "/responses"})
 FRAGMENT = 6
 """Characters of a stop string that are taken for its beginning at the end of an answer."""
 
@@ -62,13 +62,12 @@ def parse_server_string(text: str) -> Server | None:
 
 @hookimpl
 def target(server: Server, call: Call) -> Target:
-    query = f"?{call.query}" if call.query else ""
-    return Target(
-        method=call.method,
-        url=f"{api.base(server)}{call.path}{query}",
-        headers={**call.headers, **api.headers(server)},
-        body=call.body,
-    )
+    return paths.target(server, call)
+
+
+@hookimpl
+def forward(server: Server, client: HttpClient, call: Call) -> AbstractAsyncContextManager[Reply]:
+    return paths.forward(server, client, call)
 
 
 @hookimpl
@@ -86,7 +85,7 @@ async def fetch(server: Server, progress: Progress) -> None:
 @hookimpl
 def capabilities(server: Server) -> Capabilities:
     return Capabilities(
-        tokenizer=True, paths=PATHS, continues_text=True, trims_text=True,
+        tokenizer=True, paths=paths.PATHS, continues_text=True, trims_text=True,
         tells_tokens={"return_token_ids": True},
     )  # fmt: skip
 
