@@ -33,14 +33,15 @@ def told_port(wanted: int, port: int, flag: str) -> None:
 async def announce(kernel: Kernel, settings: Settings, url: str, ui: ChatUI, out: TextIO) -> None:
     """Print the addresses at once, and servers and chat UI as they become ready."""
     chat = f"{ui.url} (starting)" if ui.url else f"h2o chat, in another terminal; UI {ui.problem}"
-    print(f"\n  Chat   {chat}\n  API    {url}/v1", file=out, flush=True)
+    api = f"{url}/v1" if settings.serves_api else f"not served ({settings.api_switch})"
+    print(f"\n  Chat   {chat}\n  API    {api}", file=out, flush=True)
     await kernel.settled(FIRST_LOOK)
     for line in (*listing(kernel.snapshot, kernel.status()), *pools(kernel.deployments())):
         print(f"  {line}", file=out)
     model = example(kernel.snapshot)
     if model is None:
         print("\n  No model can be asked yet.\n", file=out)
-    else:
+    elif settings.serves_api:
         print(f"\n  Try it:\n  {curl(url, model, is_keyed(settings))}\n", file=out)
     print("  Ctrl-C stops it.\n", file=out, flush=True)
     if ui.url:

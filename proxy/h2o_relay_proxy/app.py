@@ -33,10 +33,15 @@ from h2o_relay.settings import Settings
 
 from .admin import PREFIX, Admin
 from .auth import Keys
+from .dialects.messages import listing
+from .dialects.responding import PREFIX as RESPONSES
+from .dialects.responding import Responding
+from .dialects.serving import Translating
 from .exchange import ClientGone, Exchange
-from .forwarding import Forwarding
+from .forwarding import Forwarding, knows
 from .generation import Generation
 from .listed import by_name, model_entry, readiness
+from .openapi import encoded
 from .respond import CLOSE, cut_short, draining, reply_error
 
 MODEL_PATH = b"/v1/models/"
@@ -88,16 +93,23 @@ class App:
         self._instance = instance
         self._settings = settings
         self._good_hosts: set[bytes] = set()
-        self._generation = Generation(kernel, settings.max_body)
+        self._generation = Generation(kernel, settings.max_body, settings.strict_params)
         self._forwarding = Forwarding(kernel, settings)
         self._gets: dict[bytes, Handler] = {
             ALIVE: self._health,
             b"/readyz": self._ready,
             b"/v1/models": self._models,
+            b"/openapi.json": self._described,
         }
+        translating = Translating(kernel, self._forwarding, settings.max_body)
+        self._responding = Responding(translating)
         self._posts: dict[bytes, Handler] = {
             b"/v1/chat/completions": partial(self._generation.answer, "chat"),
             b"/v1/completions": partial(self._generation.answer, "text"),
+            b"/v1/responses": self._responding.answer,
+            b"/v1/responses/input_tokens": self._responding.count,
+            b"/v1/messages": translating.message,
+            b"/v1/messages/count_tokens": translating.count,
         }
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -147,9 +159,12 @@ class App:
             return get
         if self._admin is not None and path.startswith(PREFIX):
             return self._admin.answer
+        if path.startswith(RESPONSES) and path not in self._posts:
+            return self._responding.route(method, path)
         if get is None and method == "POST" and self._forwarding.offers(path):
             return self._forwarding.answer
-        allow = "GET, HEAD" if get is not None else "POST" if path in self._posts else None
+        posted = path in self._posts or knows(path)
+        allow = "GET, HEAD" if get is not None else "POST" if posted else None
         if allow is None:
             shown = path[:100].decode("ascii", "replace")
             raise UnknownURL(f"Unknown request URL: {method} {shown}.")
@@ -164,16 +179,27 @@ class App:
         """Ready while a model can answer, as far as is known."""
         exchange.reply(orjson.dumps(readiness(self._kernel.deployments())))
 
+    async def _described(self, exchange: Exchange) -> None:
+        exchange.reply(encoded())
+
     async def _models(self, exchange: Exchange) -> None:
         models = self._kernel.models()
         if not models:
             await self._kernel.settled(LIST_WAIT)
             models = self._kernel.models()
+        if listing.VERSION in exchange.headers:
+            exchange.to_anthropic = True
+            exchange.reply(listing.listed(models, exchange.query.decode("latin-1")))
+            return
         views = by_name(self._kernel.deployments())
         data = [model_entry(model, views.get(model.name), self._instance) for model in models]
         exchange.reply(orjson.dumps({"object": "list", "data": data}))
 
     async def _model(self, name: str, exchange: Exchange) -> None:
         model = self._kernel.find(name)
+        if listing.VERSION in exchange.headers:
+            exchange.to_anthropic = True
+            exchange.reply(listing.one(model))
+            return
         view = by_name(self._kernel.deployments()).get(model.name)
         exchange.reply(orjson.dumps(model_entry(model, view, self._instance)))

@@ -48,16 +48,21 @@ async def chat_ui(settings: Settings, api: str, key: str) -> AsyncIterator[ChatU
 
     Raises SettingError for a port that cannot be used.
     """
-    ui = ChatUI()
-    if not settings.ui:
-        ui.problem = "switched off by --no-ui"
-    elif find_spec(MODULE) is None or find_spec(NEEDS) is None:
-        ui.problem = "not installed (the extra is h2o-relay[ui])"
-    else:
-        async with _running(settings, api, key, ui):
-            yield ui
+    ui = ChatUI(problem=why_not(settings))
+    if ui.problem:
+        yield ui
         return
-    yield ui
+    async with _running(settings, api, key, ui):
+        yield ui
+
+
+def why_not(settings: Settings) -> str:
+    """Why there is no UI; empty if there is."""
+    if not settings.ui:
+        return "switched off by --no-ui"
+    if find_spec(MODULE) is None or find_spec(NEEDS) is None:
+        return "not installed (the extra is h2o-relay[ui])"
+    return ""
 
 
 @contextlib.asynccontextmanager

@@ -45,6 +45,8 @@ class Exchange:
     """Its answer has no end of its own: nobody waits for it when the relay leaves."""
     wanted = False
     """The handler waits for the body: it need not be held back."""
+    to_anthropic = False
+    """The caller speaks Anthropic's API, which has another name for the request's id."""
     held = 0
     """Bytes of the body that are here."""
     _attended = False
@@ -170,6 +172,8 @@ class Exchange:
         if self.started:
             raise RuntimeError("an answer has one head")
         self.started = True
+        if self.to_anthropic:
+            extra += b"request-id: %b\r\n" % self.id
         more = b"content-length: %d\r\nx-request-id: %b\r\n" % (len(body), self.id)
         if not self.keep_alive or b"connection: close" in extra:
             self.keep_alive = False
@@ -184,6 +188,8 @@ class Exchange:
         if self.started:
             raise RuntimeError("an answer has one head")
         self.started = True
+        if self.to_anthropic:
+            extra += b"request-id: %b\r\n" % self.id
         self._chunked = self.version != "1.0"
         framing = b"transfer-encoding: chunked\r\n"
         if not self._chunked or not self.keep_alive:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from h2o_relay.errors import RelayError
@@ -19,15 +19,28 @@ from h2o_relay.kernel import KernelAPI
 from h2o_relay.settings import Settings
 from h2o_relay.types import Call
 
+from . import caller_key
 from .body import JSON, check_media_type, decode
 from .checks import check_embeddings, check_model
 from .exchange import Exchange
 from .generation import Attended
+from .naming import renamed, renaming
+from .path_checks import check_path
 from .respond import SAFE, cut_short, encoded, error_event
-from .telling import backend, routed, session_of
+from .telling import asked_for, backend, routed, unhonoured
 
 PATH = re.compile(rb"/v1((?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+)")
 """Plain words between slashes: nothing that a server could read as another path."""
+KNOWN = frozenset(
+    {
+        "/audio/speech", "/audio/transcriptions", "/audio/translations",
+        "/chat/completions/input_tokens", "/detokenize", "/embeddings", "/images/edits",
+        "/images/generations", "/images/variations", "/moderations", "/rerank", "/score",
+        "/tokenize",
+    }
+)  # fmt: skip
+"""Paths that are there for whichever server has them: who asks for one is told whose server lacks
+it, not that there is no such URL."""
 UP = (
     b"content-type", b"accept", b"accept-language", b"openai-beta", b"anthropic-version",
     b"anthropic-beta",
@@ -36,6 +49,8 @@ UP = (
 DOWN = ("content-type", "content-disposition")
 """The server's headers that the caller is sent."""
 EVENTS = "text/event-stream"
+NAMING = ("application/json", EVENTS)
+Failed = Callable[[RelayError], bytes]
 SMALL = 64 * 1024  # bytes of an answer of known length that is sent in one piece
 log = logging.getLogger(__name__)
 
@@ -49,11 +64,12 @@ class Forwarding:
         self._max_answer = settings.max_event
 
     def offers(self, path: bytes) -> bool:
-        """Whether some server has, or may have, this path."""
+        """Whether some server has, or may have, this path; or whether it is one of `KNOWN`."""
         match = PATH.fullmatch(path)
-        return match is not None and self._kernel.offers(
-            Call(method="POST", path=match[1].decode())
-        )
+        if match is None:
+            return False
+        name = match[1].decode()
+        return knows(path) or self._kernel.offers(Call(method="POST", path=name))
 
     async def answer(self, exchange: Exchange) -> None:
         """Raises RelayError while nothing has been sent."""
@@ -64,22 +80,27 @@ class Forwarding:
         body = exchange.ready_body(self._max_body)
         if body is None:
             body = await exchange.body(self._max_body)
-        call = Call(
-            method="POST",
-            path=exchange.path.removeprefix(b"/v1").decode(),
-            query=exchange.query.decode("latin-1"),
-            headers={name.decode(): headers[name].decode() for name in UP if name in headers},
-            body=body,
-            params=None if form else decode(body),
-        )
-        model = _named(call, kind, body)
-        with Attended(exchange):
-            async with self._kernel.forward(model, call, session_of(headers)) as reply:
-                await self._pass_on(reply, exchange)
+        call = called(exchange, body, None if form else decode(body))
+        await self.pass_on(_named(call, kind, body), call, exchange)
 
-    async def _pass_on(self, reply: Forwarded, exchange: Exchange) -> None:
+    async def pass_on(
+        self, model: Any, call: Call, exchange: Exchange, failed: Failed = error_event
+    ) -> None:
+        """What the model's server says to `call`. Raises RelayError while nothing has been sent;
+        `failed` makes the event of one that comes after that.
+        """
+        with Attended(exchange):
+            session, strict = asked_for(exchange.headers)
+            async with self._kernel.forward(model, call, session, strict) as reply:
+                await self._pass_on(reply, exchange, failed)
+
+    async def _pass_on(self, reply: Forwarded, exchange: Exchange, failed: Failed) -> None:
         block = _block(reply)
         extra = backend(reply.deployment.server.plugin or "") + routed(reply.tries)
+        extra += unhonoured(reply.dropped)
+        rename = renaming(reply.tries, reply.deployment)
+        if rename is not None and reply.headers.get("content-type", "").startswith(NAMING):
+            reply.chunks = renamed(reply.chunks, rename, reply.deployment.model)
         if reply.status != 200 or _length(reply) <= SMALL:
             body = await read_all(reply.chunks, self._max_answer)
             exchange.reply(body, reply.status, block, extra)
@@ -89,16 +110,35 @@ class Forwarding:
             exchange.reply(b"", 200, block, extra)
             return
         exchange.begin(block, extra)
-        await _stream(first, reply.chunks, exchange, events=_is_stream(reply))
+        await _stream(first, reply.chunks, exchange, failed if _is_stream(reply) else None)
+
+
+def knows(path: bytes) -> bool:
+    """Whether a path, as it was sent, is one of `KNOWN` below /v1."""
+    return path.startswith(b"/v1/") and path[3:].decode("latin-1") in KNOWN
+
+
+def called(exchange: Exchange, body: bytes, params: dict[str, Any] | None) -> Call:
+    """A request as a call that servers can be asked to take."""
+    headers = exchange.headers
+    return Call(
+        method="POST",
+        path=exchange.path.removeprefix(b"/v1").decode(),
+        query=exchange.query.decode("latin-1"),
+        headers={name.decode(): headers[name].decode() for name in UP if name in headers},
+        body=body,
+        params=params,
+    )
 
 
 async def _stream(
-    first: bytes, chunks: AsyncIterator[bytes], exchange: Exchange, *, events: bool
+    first: bytes, chunks: AsyncIterator[bytes], exchange: Exchange, failed: Failed | None
 ) -> None:
     """Write what comes. An answer that breaks off does not end as if it were whole: the connection
     does, after an error event where there can be one.
     """
-    data, ending, last = first, b"", b""
+    data, ending = first, b""
+    broken: RelayError | None = None
     try:
         while data:
             exchange.write(data)
@@ -108,17 +148,17 @@ async def _stream(
             data = await anext(chunks, b"")
     except RelayError as error:
         log.warning("%s: %s in mid-answer", exchange.name, error.code)
-        last = error_event(error)
+        broken = error
         let_go(error)
     except asyncio.CancelledError as cut:
         if exchange.gone:
             raise
-        last = error_event(cut_short())
+        broken = cut_short()
         let_go(cut)
-    if not last:
+    if broken is None:
         exchange.end(b"")
-    elif events and ending.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
-        exchange.end(last)
+    elif failed is not None and ending.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
+        exchange.end(failed(broken))
 
 
 def _named(call: Call, kind: str, body: bytes) -> Any:
@@ -127,8 +167,11 @@ def _named(call: Call, kind: str, body: bytes) -> Any:
         field = find_field(body, kind, "model")
         return None if field is None else field.value
     check_model(call.params)
+    caller_key.refuse(call.params)
     if call.path == "/embeddings":
         check_embeddings(call.params)
+    else:
+        check_path(call.path, call.params)
     return call.params.get("model")
 
 

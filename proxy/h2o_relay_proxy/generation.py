@@ -13,11 +13,13 @@ from h2o_relay.faults import let_go
 from h2o_relay.kernel import KernelAPI
 from h2o_relay.types import Kind
 
+from . import caller_key
 from .body import check_media_type, decode
 from .checks import check
 from .exchange import ClientGone, Exchange
+from .naming import renaming
 from .respond import DONE, EVENTS, cut_short, error_event
-from .telling import about, gone_on, session_of
+from .telling import about, asked_for, gone_on, refuse_dropped
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +48,10 @@ class Attended:
 class Generation:
     """Answers generation requests out of a kernel."""
 
-    def __init__(self, kernel: KernelAPI, max_body: int) -> None:
+    def __init__(self, kernel: KernelAPI, max_body: int, strict: bool = False) -> None:
         self._kernel = kernel
         self._max_body = max_body
+        self._strict = strict
 
     async def answer(self, kind: Kind, exchange: Exchange) -> None:
         """Raises RelayError while nothing has been sent; after that, errors become events."""
@@ -58,21 +61,29 @@ class Generation:
             body = await exchange.body(self._max_body)
         params = decode(body)
         check(kind, params)
-        session = session_of(exchange.headers)
+        session, strict = asked_for(exchange.headers)
+        kept: tuple[str, ...] = ()
+        if caller_key.FIELD in params:
+            params, body, kept = caller_key.without(params), None, (caller_key.FIELD,)
+            if strict or self._strict:
+                refuse_dropped(kept)
         with Attended(exchange):
             if params.get("stream"):
-                await self._stream(kind, params, body, session, exchange)
+                await self._stream(kind, params, body, session, strict, kept, exchange)
             else:
-                completion = await self._kernel.generate(kind, params, body, session)
-                told = about(completion)
-                exchange.reply(completion.body, extra=told)
+                completion = await self._kernel.generate(kind, params, body, session, strict)
+                told = about(completion, (*kept, *completion.dropped) if kept else None)
+                rename = renaming(completion.tries, completion.deployment)
+                said = completion.body if rename is None else rename(completion.body)
+                exchange.reply(said, extra=told)
 
     async def _stream(
-        self, kind: Kind, params: Mapping[str, Any], body: bytes, session: str | None,
-        exchange: Exchange,
+        self, kind: Kind, params: Mapping[str, Any], body: bytes | None, session: str | None,
+        strict: bool, kept: tuple[str, ...], exchange: Exchange,
     ) -> None:  # fmt: skip
-        async with self._kernel.stream(kind, params, body, session) as answer:
-            exchange.begin(EVENTS, about(answer))
+        async with self._kernel.stream(kind, params, body, session, strict) as answer:
+            exchange.begin(EVENTS, about(answer, (*kept, *answer.dropped) if kept else None))
+            rename = renaming(answer.tries, answer.deployment)
             last, tries = DONE, answer.tries
             resumed = tries.resumed
             try:
@@ -80,7 +91,7 @@ class Generation:
                     if tries.resumed != resumed:
                         resumed = tries.resumed
                         exchange.write(gone_on(tries))
-                    exchange.write(chunk.raw)
+                    exchange.write(chunk.raw if rename is None else rename(chunk.raw))
                     if exchange.full:
                         await exchange.drained()
             except RelayError as error:

@@ -10,8 +10,16 @@ from h2o_relay.settings import SettingError, Settings, about
 
 from .announce import told_port
 
+LOOPBACK = "127.0.0.1"
 BACKLOG = 4096  # connections opened at once; with 128 a thousand streams wait for seconds
 TRIES = 50  # ports after a taken default that are tried
+
+
+def api_socket(settings: Settings) -> socket.socket:
+    """The socket of the API: on `openai_port`, or, where programs may not use it, on any port of
+    this machine alone, for the chat UI. Raises SettingError.
+    """
+    return listen(settings, "openai_port") if settings.serves_api else bind(LOOPBACK, 0)
 
 
 def listen(settings: Settings, name: str) -> socket.socket:

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 from h2o_relay.errors import MethodNotAllowed, Overloaded, RelayError
 
+from .dialects.messages.errors import error_body
+from .dialects.messages.listing import VERSION
+
 if TYPE_CHECKING:
     from .exchange import Exchange
 
@@ -42,6 +45,10 @@ EVENTS = encoded(
         *SAFE,
     ]
 )
+MESSAGES = b"/v1/messages"
+MODELS = b"/v1/models"
+ESTIMATED = encoded([(b"x-h2o-usage", b"estimated")])
+"""Tokens that the relay has not counted but guessed."""
 CLOSE = b"connection: close\r\n"
 DONE = b"data: [DONE]\n\n"
 WORD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -66,7 +73,17 @@ def reply_error(exchange: Exchange, error: RelayError, extra: bytes = b"") -> No
         more.append((b"www-authenticate", b"Bearer"))
     if error.status in TRIED:
         more.append((b"x-should-retry", b"false"))
-    exchange.reply(error.encoded(), error.status, extra=encoded(more) + extra)
+    exchange.to_anthropic = exchange.to_anthropic or _is_messages(exchange)
+    body = error_body(error, exchange.name) if exchange.to_anthropic else error.encoded()
+    exchange.reply(body, error.status, extra=encoded(more) + extra)
+
+
+def _is_messages(exchange: Exchange) -> bool:
+    """Whether the caller speaks Anthropic's API."""
+    path = exchange.path
+    if path == MESSAGES or path.startswith(MESSAGES + b"/"):
+        return True
+    return path.startswith(MODELS) and VERSION in exchange.headers
 
 
 def error_event(error: RelayError) -> bytes:

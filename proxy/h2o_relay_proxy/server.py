@@ -10,6 +10,7 @@ import secrets
 import socket
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 from h2o_relay.administration import Administration
@@ -25,9 +26,9 @@ from h2o_relay.settings import SettingError, Settings
 
 from .announce import announce
 from .app import create_app
-from .chat_ui import chat_ui
+from .chat_ui import chat_ui, why_not
 from .listening import Server, running
-from .ports import address, listen
+from .ports import address, api_socket
 from .reloading import reloading
 from .stored import stored_models
 
@@ -54,7 +55,8 @@ def serve(
     that cannot be served.
     """
     check_exposure(settings)
-    api = listen(settings, "openai_port")
+    check_use(settings)
+    api = api_socket(settings)
     plugins = plugins or Plugins.discover(settings.load_plugins)
     with contextlib.closing(api):
         given = [spec for server in servers if (spec := entry_of(plugins, server).spec)]
@@ -81,7 +83,8 @@ async def _serve(
     with log_tail() as tail:
         async with kernel, stored_models(settings) as stored:
             admin = Administration(kernel, stored, tail, configuration)
-            app = create_app(kernel, settings, kernel.instance, admin, key)
+            told = settings if settings.serves_api else closed(settings, key)
+            app = create_app(kernel, told, kernel.instance, admin, key)
             async with running(app, settings, api) as server:
                 url = address(api)
                 settle_memory()
@@ -145,6 +148,22 @@ def settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def closed(settings: Settings, key: str) -> Settings:
+    """The settings of an API that takes the internal key and no other, for the chat UI alone."""
+    return replace(
+        settings, api_key=key, h2ogpt_api_keys=None, enforce_h2ogpt_api_key=None,
+        enforce_h2ogpt_ui_key=None, admin_pass=None,
+    )  # fmt: skip
+
+
+def check_use(settings: Settings) -> None:
+    """Refuse to run where neither programs nor people could use it. Raises SettingError."""
+    problem = why_not(settings)
+    if problem and not settings.serves_api:
+        why = f"the API is switched off, and the chat UI is {problem}"
+        raise SettingError(f"nobody could use this relay: {why}")
 
 
 def check_exposure(settings: Settings) -> None:

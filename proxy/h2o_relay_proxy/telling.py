@@ -9,6 +9,8 @@
 | `x-h2o-queue-ms` | milliseconds that it waited for a free server |
 | `x-h2o-overhead-ms` | milliseconds that the relay itself took until the answer began |
 | `x-h2o-dropped-params` | fields of the request that the server does not honour |
+| `x-h2o-translated` | in what other shape the server was asked |
+| `x-h2o-usage` | `estimated` where the server does not tell it |
 | `x-h2o-trimmed`, `x-h2o-limited` ... | what was done to the request (`Request.tell`) |
 """
 
@@ -18,6 +20,9 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+from h2o_relay.errors import InvalidRequest
+from h2o_relay.strict import unsupported
 
 from .respond import encoded
 
@@ -34,33 +39,52 @@ SESSIONS = (
     b"x-olla-session-id",
 )
 """Headers by which callers name a conversation: ours, and those of LiteLLM, Bifrost and Olla."""
-ANY = frozenset(SESSIONS)
+STRICT = b"x-h2o-strict"
+ANY = frozenset((*SESSIONS, STRICT))
+NOTHING = (None, False)
+WORDS = {b"true": True, b"1": True, b"false": False, b"0": False, b"": False}
 LONGEST = 256  # bytes of a conversation's name
 
 
-def session_of(headers: Mapping[bytes, bytes]) -> str | None:
-    """The conversation's name, where the caller says it."""
+def asked_for(headers: Mapping[bytes, bytes]) -> tuple[str | None, bool]:
+    """The conversation's name, where the caller says it, and whether fields that the server does
+    not honour are to be refused. Raises InvalidRequest.
+    """
     if ANY.isdisjoint(headers):
-        return None
-    for name in SESSIONS:
-        value = headers.get(name)
-        if value:
-            return value[:LONGEST].decode("latin-1")
-    return None
+        return NOTHING
+    given = next(filter(None, map(headers.get, SESSIONS)), None)
+    session = None if given is None else given[:LONGEST].decode("latin-1")
+    strict = headers.get(STRICT, b"false").strip().lower()
+    if strict not in WORDS:
+        raise InvalidRequest("x-h2o-strict must be true or false.", param="x-h2o-strict")
+    return session, WORDS[strict]
 
 
-def about(answer: Answer | Completion) -> bytes:
-    """The headers of an answer, encoded."""
+def refuse_dropped(names: Iterable[str]) -> None:
+    """What `strict` means. Raises InvalidRequest for the first of the fields."""
+    for name in names:
+        raise unsupported(name)
+
+
+def about(answer: Answer | Completion, dropped: tuple[str, ...] | None = None) -> bytes:
+    """The headers of an answer, encoded; with `dropped` as the fields that were not honoured."""
     deployment = answer.deployment
     told = b"" if deployment is None else backend(deployment.server.plugin or "")
     if answer.tries is not None:
         told += routed(answer.tries)
-    if answer.dropped:
-        told += encoded([(b"x-h2o-dropped-params", _words(answer.dropped))])
+    if dropped is None:
+        dropped = answer.dropped
+    if dropped:
+        told += unhonoured(dropped)
     if answer.notes:
         notes = answer.notes.items()
         told += encoded((f"x-h2o-{name}".encode(), _words([value])) for name, value in notes)
     return told
+
+
+def unhonoured(dropped: tuple[str, ...]) -> bytes:
+    """The header that tells which fields were not honoured; nothing if all were."""
+    return encoded([(b"x-h2o-dropped-params", _words(dropped))]) if dropped else b""
 
 
 def routed(tries: Tries) -> bytes:

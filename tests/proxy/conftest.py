@@ -12,6 +12,8 @@ from h2o_relay.testing.scripts import sse
 
 from .kit import KEY, Relay, relay, said
 
+PAUSE = 3.0
+"""Seconds that a client may take for each part of its request: more than a busy machine stalls."""
 DESCRIPTORS = next((p for p in (Path("/proc/self/fd"), Path("/dev/fd")) if p.is_dir()), None)
 
 
@@ -33,7 +35,7 @@ async def running(shared: Relay, nothing_left: None) -> AsyncIterator[Relay]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def guarded() -> AsyncIterator[Relay]:
     """One relay with a key for a whole module, for requests that must not reach its upstream."""
-    async with relay(api_key=KEY, read_timeout=0.5) as running:
+    async with relay(api_key=KEY, read_timeout=PAUSE) as running:
         yield running
 
 
@@ -43,7 +45,7 @@ async def nothing_left() -> AsyncIterator[None]:
     tasks, files = asyncio.all_tasks(), descriptors()
     yield
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + 2
+    deadline = loop.time() + 10
     while (left := asyncio.all_tasks() - tasks - {asyncio.current_task()}) or descriptors() > files:
         if loop.time() > deadline:
             extra = descriptors() - files

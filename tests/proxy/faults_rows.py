@@ -83,7 +83,7 @@ STYLES = ("crlf", "cr", "no-space", "id", "retry", "comment", "bom", "event-type
 ROWS = [
     # Before the first byte.
     same("F10", "ok@first=300", WHOLE),
-    Row("F11", "slow-headers@delay=30", NO_BYTE, GAVE_UP, hasty=True),
+    Row("F11", "slow-headers@delay=300", NO_BYTE, GAVE_UP, hasty=True),
     Row("F11", "no-answer", NO_BYTE, GAVE_UP, hasty=True),
     Row("F11", "hang@after=0", NO_BYTE, SILENT, hasty=True),
     again("F13", "reset-at-once", DISCONNECTED),
@@ -112,7 +112,7 @@ ROWS = [
     cut("F26", "truncate@where=event", "upstream_incomplete", BAD),
     cut("F28", "hang", "idle_timeout", SILENT, hasty=True),
     same("F29", "drip@tokens=5~delay=50", WHOLE),
-    Row("F29", "drip@tokens=3~delay=1500", Mid(1, "idle_timeout"), GAVE_UP, hasty=True),
+    Row("F29", "drip@tokens=3~delay=9000", Mid(1, "idle_timeout"), GAVE_UP, hasty=True),
     cut("F31", "error-event", "upstream_bad_response", BAD),
     same("F31", "error-event@after=0", BAD),
     same("F31", "error-body", BAD),

@@ -105,7 +105,7 @@ class Relay:
             connection.abandon()
         await until(lambda: not self.upstream.open, within=2)
 
-    async def calm(self, within: float = 0.5) -> float:
+    async def calm(self, within: float = 1) -> float:
         """Wait until the upstream answers nobody; how long that took, in seconds."""
         return await until(lambda: not self.upstream.answering, within=within)
 
@@ -163,7 +163,7 @@ async def relay(
         ]
         async with Kernel(settings, filled, plugins, pools) as kernel:
             if wait:
-                await kernel.settled(5)
+                await kernel.settled(20)
             admin = Administration(kernel) if settings.admin_pass else None
             app = create_app(kernel, settings, kernel.instance, admin)
             sock = bind("127.0.0.1", 0)

@@ -57,7 +57,7 @@ class Client:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def reply(self, within: float = 10, head: bool = False) -> Reply:
+    async def reply(self, within: float = 20, head: bool = False) -> Reply:
         """The next response, whole. Raises EOFError if the connection ends without one."""
         async with asyncio.timeout(within):
             reply = await self.head()
@@ -103,7 +103,7 @@ class Client:
                     reply.pieces.append((now(), data))
                 reply.complete = True
 
-    async def ended(self, within: float = 2) -> bytes:
+    async def ended(self, within: float = 20) -> bytes:
         """What comes until the server closes the connection. A reset is an end, too."""
         data = b""
         async with asyncio.timeout(within):

@@ -123,7 +123,7 @@ async def test_without_a_model_that_answers_none_is_named(dead: str) -> None:
 async def test_a_server_that_is_ready_is_named_before_one_that_is_opening(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("h2o_relay_proxy.announce.FIRST_LOOK", 0.3)
+    monkeypatch.setattr("h2o_relay_proxy.announce.FIRST_LOOK", 2.5)
     release = asyncio.Event()
 
     async def slow(request: Received, answer: Answer) -> None:

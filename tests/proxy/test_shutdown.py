@@ -29,7 +29,8 @@ from .raw_client import Client, Reply
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-SOON = 2.0
+DRAIN = 2.5
+SOON = 8.0
 """Seconds in which a relay that is well does anything small, on a machine that is not."""
 
 
@@ -61,13 +62,13 @@ async def pieces(client: Client) -> AsyncIterator[bytes]:
 
 async def test_a_long_stream_is_told(caplog: pytest.LogCaptureFixture) -> None:
     script = sse(said(9)).upto(3) + play(hang)
-    async with relay(script, drain_timeout=1) as running, running.client() as client:
+    async with relay(script, drain_timeout=DRAIN) as running, running.client() as client:
         start = asyncio.get_running_loop().time()
         await client.send(post(chat()))
         stopping = asyncio.create_task(until_asked_then_stop(running))
         error = assert_cut(await client.reply(), said(3, None), "gateway_shutdown")
         assert error["type"] == "overloaded_error"
-        assert 1 <= asyncio.get_running_loop().time() - start < 1 + SOON
+        assert DRAIN <= asyncio.get_running_loop().time() - start < DRAIN + SOON
         assert await client.ended() == b""
         await stopping
         await running.calm()
@@ -82,7 +83,7 @@ async def until_asked_then_stop(running: Relay) -> None:
 
 async def test_a_long_wait_for_an_answer_is_told(caplog: pytest.LogCaptureFixture) -> None:
     async with (
-        relay(play(hang), drain_timeout=1) as running,
+        relay(play(hang), drain_timeout=DRAIN) as running,
         running.client() as streamed,
         running.client() as whole,
     ):
@@ -111,7 +112,7 @@ async def test_idle_connections_do_not_hold_it_up() -> None:
         loop = asyncio.get_running_loop()
         start = loop.time()
         await stop(running)
-        assert loop.time() - start < 3
+        assert loop.time() - start < running.settings.drain_timeout
         for client in (silent, used, half):
             await client.ended()
 

