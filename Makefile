@@ -25,7 +25,7 @@ run: $(VENV)/installed
 	@exec $(BIN)/h2o run $(ARGS)
 
 # What needs no engine, no browser and no quiet machine runs side by side; the rest one by one.
-BESIDE := tests/core tests/proxy tests/ui plugins
+BESIDE := tests/core tests/proxy tests/ui tests/matrix plugins
 test: check $(VENV)/browser
 ifeq ($(TESTS),)
 	$(BIN)/python -m pytest -n 3 --dist loadscope $(BESIDE)

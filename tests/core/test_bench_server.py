@@ -212,7 +212,7 @@ async def test_it_can_be_left_while_it_is_away() -> None:
 
 async def test_ports_that_are_wrong() -> None:
     async with (
-        HttpClient(quick(connect_timeout=0.2, first_byte_timeout=0.2)) as client,
+        HttpClient(quick(connect_timeout=2.5, first_byte_timeout=2.5)) as client,
         resetting() as resets, mute() as silent, bannered() as other,
     ):  # fmt: skip
         with refusing() as closed, pytest.raises(UpstreamUnreachable):

@@ -105,7 +105,7 @@ class TestIdentifying:
         async with ScriptedUpstream(serve) as upstream:
             text = upstream.url.replace("http://", "http://user:SECRET@")
             async with Kernel(quick(), [text], plugins) as kernel:
-                await kernel.settled(2)
+                await kernel.settled(20)
                 server = kernel.status()[0].server
                 assert (server.plugin, server.key) == ("p50", "SECRET")
                 assert server.shown == upstream.url.replace("http://", "http://***@")
@@ -121,7 +121,7 @@ class TestIdentifying:
             ScriptedUpstream(json({})) as upstream,
             Kernel(quick(), [upstream.url], plugins) as kernel,
         ):
-            await kernel.settled(2)
+            await kernel.settled(20)
             assert kernel.status()[0].stage in ("offline", "unidentified")
             assert kernel.models() == []
 

@@ -169,6 +169,14 @@ def test_a_context_that_is_too_long() -> None:
     assert type(from_error_object(body["error"])) is ContextTooLong
 
 
+def test_a_context_that_is_too_long_for_llama_cpp() -> None:
+    """Its `code` is the status that it answers with, whether there still is one or not."""
+    said = {"code": 400, "message": "too long", "type": "exceed_context_size_error", "n_ctx": 9}
+    for error in (from_response(400, orjson.dumps({"error": said})), from_error_object(said)):
+        assert type(error) is ContextTooLong
+        assert error.body()["error"]["code"] == "context_length_exceeded"
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 529, 599])
 def test_what_a_server_says_of_its_failure_within_an_answer(status: int) -> None:
     """As vLLM says it in a stream; of an answer with that status only the status is told."""

@@ -422,7 +422,7 @@ async def relay(**changes: Any) -> AsyncIterator[int]:
     settings = quick(**changes)
     servers = [f"echo:{name}" for name in SPOKEN]
     async with Kernel(settings, servers, Plugins.of(echo=echo)) as kernel:
-        await kernel.settled(5)
+        await kernel.settled(20)
         app = create_app(kernel, settings, kernel.instance)
         sock = bind("127.0.0.1", 0)
         port = sock.getsockname()[1]

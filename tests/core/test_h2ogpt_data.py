@@ -178,7 +178,7 @@ async def serving(*entries: dict[str, Any]) -> AsyncIterator[tuple[Kernel, Scrip
         lock = [{"inference_server": f"vllm:{upstream.url}/v1", **entry} for entry in entries]
         specs = configured(quick(model_lock=repr(lock))).specs
         async with Kernel(quick(), specs, PLUGINS) as kernel:
-            await kernel.settled(5)
+            await kernel.settled(20)
             assert [status.stage for status in kernel.status()] == ["ready"] * len(entries)
             yield kernel, upstream
 

@@ -132,7 +132,7 @@ class TestCredentials:
         async with ScriptedUpstream(script) as upstream:
             text = upstream.url.replace("://", "://user:SECRET@")
             async with Kernel(quick(), [text], installed) as kernel:
-                await kernel.settled(2)
+                await kernel.settled(20)
                 status = kernel.status()[0]
                 assert (status.server.plugin, status.stage) == (plugin, "ready"), status.reason
                 assert [m.id for m in status.models] == ["m"]
@@ -154,7 +154,7 @@ class TestCredentials:
             ScriptedUpstream(product) as upstream,
             Kernel(quick(), [upstream.url], installed) as kernel,
         ):
-            await kernel.settled(2)
+            await kernel.settled(20)
             status = kernel.status()[0]
             assert (status.server.plugin, status.stage) == (plugin, "offline")
             assert "refused the relay's credentials (401)" in status.reason
@@ -220,18 +220,18 @@ class TestTime:
             ScriptedUpstream(answers_who) as upstream,
             looking(upstream.url, request_timeout=30) as probe,
         ):
-            found = await asyncio.wait_for(identify(plugins, probe), 2)
+            found = await asyncio.wait_for(identify(plugins, probe), 20)
             assert found.server.plugin == "a"
 
     async def test_who_knows_only_the_family_does(self) -> None:
         plugins = Plugins.of(a=claiming(10, "a"), b=claiming(50, "b", "/never"))
         async with (
             ScriptedUpstream(answers_who) as upstream,
-            looking(upstream.url, request_timeout=0.3) as probe,
+            looking(upstream.url, request_timeout=2.5) as probe,
         ):
             start = asyncio.get_running_loop().time()
             assert (await identify(plugins, probe)).server.plugin == "a"
-            assert asyncio.get_running_loop().time() - start > 0.25
+            assert asyncio.get_running_loop().time() - start > 2.4
 
     async def test_a_plugin_that_says_nonsense_is_passed_over(self) -> None:
         async def nonsense(server: Server, get: Any) -> Any:
@@ -266,7 +266,7 @@ class TestLater:
         async with ScriptedUpstream(json({})) as taken:
             url = taken.url
         async with Kernel(quick(), [(url, "my-model"), url], installed) as kernel:
-            await kernel.settled(2)
+            await kernel.settled(20)
             for status in kernel.status():
                 assert status.stage == "offline"
                 assert status.server.plugin is None
@@ -285,7 +285,7 @@ class TestLater:
             ScriptedUpstream(STRANGERS["web page"]) as upstream,
             Kernel(quick(), [upstream.url], installed) as kernel,
         ):
-            await kernel.settled(2)
+            await kernel.settled(20)
             assert kernel.status()[0].stage == "unidentified"
             upstream.script = PRODUCTS["tgi"][0]
             await until(lambda: kernel.status()[0].stage == "ready", within=2)
@@ -311,7 +311,7 @@ class TestAway:
                    Plugins.of(plain=plain.module(identify=installed.get("openai").identify))
                    ) as kernel,
         ):  # fmt: skip
-            await kernel.settled(2)
+            await kernel.settled(20)
             bare, named = kernel.status()
             assert bare.stage == "unidentified"
             assert bare.reason.endswith("redirects to: https://elsewhere.example")

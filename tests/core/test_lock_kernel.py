@@ -38,12 +38,13 @@ async def test_every_way_of_naming_an_entry() -> None:
             {"inference_server": second, "base_model": "m", "display_name": "Named"},
         )
         async with Kernel(quick(), lock, plain.plugins()) as kernel:
-            await kernel.settled(2)
+            await kernel.settled(20)
             assert names(kernel) == ["m", "m_1", "m_2", "Named"]
             for number, name in enumerate(names(kernel)):
                 for asked_for in (name, number, str(number)):
                     assert kernel.find(asked_for).name == name  # type: ignore[arg-type]
-            for wrong in ("4", 4, -1, "x", "m_3", "+1", "00000001"):
+            assert kernel.find("x").name == "m_2"
+            for wrong in ("4", 4, -1, "y", "m_3", "+1", "01", "00000001"):
                 with pytest.raises(ModelNotFound):
                     kernel.find(wrong)  # type: ignore[arg-type]
             assert await read(kernel, model="1") == "a b c"
@@ -59,7 +60,7 @@ async def test_a_model_called_like_a_number_comes_first() -> None:
         ScriptedUpstream(Backend("1", "zero")) as upstream,
         Kernel(quick(), [f"plain:{upstream.url}/v1"], plain.plugins()) as kernel,
     ):
-        await kernel.settled(2)
+        await kernel.settled(20)
         assert kernel.find("1").name == "1"
         assert kernel.find("0").name == "1"
 
@@ -80,7 +81,7 @@ async def test_a_server_that_is_down_stays_listed_and_comes_alive(
         )
         async with Kernel(quick(), lock, plugins) as kernel:
             assert names(kernel) == ["down", "up"], "before anybody was looked at"
-            await kernel.settled(2)
+            await kernel.settled(20)
             assert names(kernel) == ["down", "up"]
             assert [status.stage for status in kernel.status()] == ["offline", "ready"]
             assert kernel.find(None).name == "up", "a request without a model is answered"
@@ -99,7 +100,7 @@ async def test_a_bare_url_that_nobody_knows_yet_says_so() -> None:
     async with ScriptedUpstream(play(reset)) as down:
         lock = specs({"inference_server": down.url, "base_model": "down"})
         async with Kernel(quick(), lock, Plugins.discover("openai,vllm")) as kernel:
-            await kernel.settled(2)
+            await kernel.settled(20)
             error = await fail(kernel, model="down")
             assert (type(error), error.status, error.retry_after) == (UpstreamUnavailable, 503, 1)
             assert error.message == f"`down` cannot be used: {kernel.status()[0].reason}"
@@ -112,7 +113,7 @@ async def test_a_model_that_its_server_does_not_list_comes_by_itself(
     async with ScriptedUpstream(Backend("llama2:13b", "mistral")) as upstream:
         lock = specs({"inference_server": f"plain:{upstream.url}/v1", "base_model": "llama2"})
         async with Kernel(quick(), lock, plain.plugins()) as kernel:
-            await kernel.settled(2)
+            await kernel.settled(20)
             [status] = kernel.status()
             reason = "the server does not list llama2, but llama2:13b and 1 more"
             assert (status.stage, status.reason) == ("mismatch", reason)
@@ -128,7 +129,7 @@ async def test_a_running_answer_outlives_a_mismatch(monkeypatch: pytest.MonkeyPa
     async with ScriptedUpstream(Backend("m", "n")) as upstream:
         lock = specs({"inference_server": f"plain:{upstream.url}/v1", "base_model": "m"})
         async with Kernel(quick(), lock, plain.plugins()) as kernel:
-            await kernel.settled(2)
+            await kernel.settled(20)
             route = kernel.snapshot.find("m")
             link = route.link
             link.lease()
@@ -145,7 +146,7 @@ async def test_the_operators_own_name_for_the_upstream() -> None:
         entry = {"inference_server": f"plain:{upstream.url}/v1", "base_model": "m"}
         lock = specs(entry | {"visible_models": "b"}, entry | {"visible_models": ["a"]})
         async with Kernel(quick(), lock, plain.plugins()) as kernel:
-            await kernel.settled(2)
+            await kernel.settled(20)
             await read(kernel, model="m")
             await read(kernel, model="m_1")
             assert [r.json()["model"] for r in asked(upstream)] == ["b", "a"]
@@ -156,7 +157,7 @@ async def test_what_was_said_of_a_bare_url_is_kept() -> None:
         entry = {"inference_server": upstream.url, "base_model": "m", "h2ogpt_key": "KEY",
                  "visible_models": "b"}  # fmt: skip
         async with Kernel(quick(), specs(entry), Plugins.discover("openai")) as kernel:
-            await kernel.settled(2)
+            await kernel.settled(20)
             await read(kernel, model="m")
             [request] = asked(upstream)
             assert request.headers["authorization"] == "Bearer KEY"
@@ -172,7 +173,7 @@ async def test_visible_models() -> None:
             visible_models="['b', 'c']",
         )
         async with Kernel(quick(), lock, plain.plugins()) as kernel:
-            await kernel.settled(2)
+            await kernel.settled(20)
             assert [model.name for model in kernel.models()] == ["b", "c"]
             assert kernel.find(None).name == "b", "the default is one that is listed"
             assert await read(kernel, model="A") == "a b c", "what is hidden can be asked for"
@@ -186,7 +187,7 @@ async def test_a_server_that_answers_nobody_is_not_asked() -> None:
         lock = specs({"inference_server": upstream.url, "base_model": "m"})
         plugins = Plugins.of(deaf=plain.module())
         async with Kernel(quick(), lock, plugins) as kernel:
-            await kernel.settled(2)
+            await kernel.settled(20)
             error = await fail(kernel, model="m")
             assert (error.status, error.retry_after) == (503, 1)
             assert kernel.status()[0].reason in error.message

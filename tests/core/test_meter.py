@@ -80,7 +80,7 @@ async def test_those_who_wait_are_not_running() -> None:
     spec = ServerSpec(server="echo:m", tuning=Tuning(concurrency=1))
     params: dict[str, Any] = {"messages": [{"role": "user", "content": "a b"}], "model": "m"}
     async with Kernel(quick(), [spec], Plugins.of(echo=echo)) as kernel:
-        await kernel.settled(5)
+        await kernel.settled(20)
         meter = kernel.snapshot.routes["m"].meter
         async with kernel.stream("chat", params):
             second = asyncio.create_task(kernel.generate("chat", params))
@@ -96,7 +96,7 @@ async def test_those_who_wait_are_not_running() -> None:
 async def test_a_callers_own_mistake_is_no_failure(status: int, failures: int) -> None:
     asked = {"messages": [{"role": "user", "content": f"!refuse {status}"}], "model": "m"}
     async with Kernel(quick(), ["echo:m"], Plugins.of(echo=echo)) as kernel:
-        await kernel.settled(5)
+        await kernel.settled(20)
         meter = kernel.snapshot.routes["m"].meter
         with pytest.raises(RelayError):
             async with kernel.stream("chat", asked):

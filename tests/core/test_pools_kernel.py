@@ -61,8 +61,11 @@ class TestMembers:
                 kernel.apply([Wanted(spec=one) for one in old])
                 await until(lambda: not kernel._leaving, within=SOON)
 
-    async def test_the_first_request_waits_for_members_to_turn_up(self) -> None:
+    async def test_the_first_request_waits_for_members_to_turn_up(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A server without a base model has none of its models before its first look."""
+        monkeypatch.setattr("h2o_relay.kernel.PATIENCE", 20.0)
         release = asyncio.Event()
 
         async def slow(request: Received, answer: Answer) -> None:
@@ -78,27 +81,36 @@ class TestMembers:
                 release.set()
                 assert await task == "a"
 
-    async def test_a_member_that_nobody_has_delays_nothing(self) -> None:
+    async def test_a_member_that_nobody_has_delays_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Once all servers were looked at, it is known that it is not there."""
+        monkeypatch.setattr("h2o_relay.kernel.PATIENCE", 20.0)
         async with pooled(Backend("a"), pools=(pool("q", "nobody"),)) as kernel:
             start = asyncio.get_running_loop().time()
             await fails(kernel, "q")
-            assert asyncio.get_running_loop().time() - start < 1.9
+            assert asyncio.get_running_loop().time() - start < 10
 
-    async def test_a_server_that_is_silent_does_not_hold_up_a_pool_that_is_known(self) -> None:
+    async def test_a_server_that_is_silent_does_not_hold_up_a_pool_that_is_known(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("h2o_relay.kernel.PATIENCE", 20.0)
         a, silent = Backend("a", listing=redirect("/x")), Backend("b", listing=play(hang))
         async with (
             ScriptedUpstream(a) as one,
             ScriptedUpstream(silent) as two,
             Kernel(
-                quick(), [spec(one.url, "a"), spec(two.url, "b")], plain.plugins(), [pool("p", "a")]
-            ) as kernel,
+                quick(request_timeout=20),
+                [spec(one.url, "a"), spec(two.url, "b")],
+                plain.plugins(),
+                [pool("p", "a")],
+            ) as kernel,  # fmt: skip
         ):
             await until(lambda: state(kernel, 0) == "offline", within=SOON)
             assert kernel.snapshot.pending
             start = asyncio.get_running_loop().time()
             await fails(kernel, "p")
-            assert asyncio.get_running_loop().time() - start < 1.5
+            assert asyncio.get_running_loop().time() - start < 10
 
     async def test_members_that_are_hidden(self) -> None:
         async with pooled(Backend("a"), pools=(pool("p", "a"),)) as kernel:
@@ -215,8 +227,8 @@ class TestLoad:
         async def load() -> Load:
             return Load(running=2, waiting=1)
 
-        asked, (told, found) = await self.serve(load, [pool("p", "a")], 0.5)
-        assert 2 < asked < 15
+        asked, (told, found) = await self.serve(load, [pool("p", "a")], 3.0)
+        assert 2 < asked < 90
         assert (told, found) == (Load(running=2, waiting=1), "busy")
 
     async def test_one_that_nobody_uses_is_left_alone(self, monkeypatch: Any) -> None:

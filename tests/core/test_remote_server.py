@@ -47,7 +47,7 @@ async def opened(upstream: ScriptedUpstream, answer: Script) -> AsyncIterator[Re
 
     upstream.script = script
     async with RemoteKernel(upstream.url, KEY, quick()) as kernel:
-        await kernel.settled(5)
+        await kernel.settled(20)
         yield kernel
 
 

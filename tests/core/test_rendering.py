@@ -35,6 +35,7 @@ HISTORY = [
     {"role": "user", "content": "three"},
 ]
 ASK = {"messages": [{"role": "user", "content": "hi"}]}
+RENDERED = {"translated": "chat-to-completions"}
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -95,7 +96,7 @@ async def behind(
     async with ScriptedUpstream(server) as upstream:
         given = [(f"vllm:{upstream.url}/v1", model)]
         async with Kernel(quick(), given, Plugins.discover("vllm")) as kernel:
-            await kernel.settled(2)
+            await kernel.settled(20)
             tune(kernel, tuning or Tuning(), max_context)
             yield kernel, upstream
         await until(lambda: upstream.open == 0, within=1)
@@ -269,7 +270,7 @@ class TestCutting:
             async with kernel.stream("chat", {**ASK, "stream": True}) as answer:
                 text = "".join([chunk.text async for chunk in answer])
             assert text == "fine"
-            await until(lambda: not upstream.answering, within=1)
+            await until(lambda: upstream.gone, within=10)
 
     async def test_usage_is_told_after_a_cut(self) -> None:
         async with behind(TextServer("fine</s>", "x", "y")) as (kernel, _):
@@ -304,17 +305,17 @@ class TestFitting:
         server = TextServer("fine", counts=True)
         async with behind(server, max_context=45) as (kernel, upstream):
             found = await kernel.generate("chat", {"messages": HISTORY, "max_tokens": 5})
-            assert found.notes == {"trimmed": "2"}
+            assert found.notes == {"trimmed": "2", **RENDERED}
             kept = [HISTORY[0], *HISTORY[3:]]
             assert sent(upstream)["prompt"] == render("llama2", kept).prompt
             async with kernel.stream("chat", {"messages": HISTORY, "max_tokens": 5}) as answer:
-                assert answer.notes == {"trimmed": "2"}
+                assert answer.notes == {"trimmed": "2", **RENDERED}
                 assert "".join([chunk.text async for chunk in answer]) == "fine"
 
     async def test_what_fits_is_not_touched(self) -> None:
         async with behind(TextServer("fine"), max_context=4096) as (kernel, upstream):
             found = await kernel.generate("chat", {"messages": HISTORY})
-            assert found.notes is None
+            assert found.notes == RENDERED
             assert sent(upstream)["prompt"] == render("llama2", HISTORY).prompt
             assert [r.path for r in upstream.requests if r.path == "/tokenize"] == []
 
@@ -356,7 +357,7 @@ class TestFitting:
             found = await kernel.generate("chat", {**ASK, "max_tokens": 400})
             limit = sent(upstream)["max_tokens"]
             assert limit < 40
-            assert found.notes == {"limited": f"max_tokens={limit}"}
+            assert found.notes == {"limited": f"max_tokens={limit}", **RENDERED}
 
 
 class TestTuning:
@@ -364,12 +365,12 @@ class TestTuning:
         tuning = Tuning(max_new_tokens=64, max_max_new_tokens=128)
         async with behind(TextServer("fine"), tuning=tuning) as (kernel, upstream):
             found = await kernel.generate("chat", ASK)
-            assert (sent(upstream)["max_tokens"], found.notes) == (64, None)
+            assert (sent(upstream)["max_tokens"], found.notes) == (64, RENDERED)
             found = await kernel.generate("chat", {**ASK, "max_tokens": 100})
-            assert (sent(upstream)["max_tokens"], found.notes) == (100, None)
+            assert (sent(upstream)["max_tokens"], found.notes) == (100, RENDERED)
             found = await kernel.generate("chat", {**ASK, "max_tokens": 1000})
             assert sent(upstream)["max_tokens"] == 128
-            assert found.notes == {"limited": "max_tokens=128"}
+            assert found.notes == {"limited": "max_tokens=128", **RENDERED}
             found = await kernel.generate("text", {"prompt": "x", "max_tokens": 1000})
             assert sent(upstream)["max_tokens"] == 128
 
@@ -383,7 +384,7 @@ class TestTuning:
             assert sent(upstream)["max_tokens"] == 100
             found = await kernel.generate("chat", {**ASK, "max_completion_tokens": 999})
             assert sent(upstream)["max_tokens"] == 100
-            assert found.notes == {"limited": "max_completion_tokens=100"}
+            assert found.notes == {"limited": "max_completion_tokens=100", **RENDERED}
 
     async def test_a_choice_that_the_operator_sets_is_waited_for(self) -> None:
         tuning = Tuning(overrides={"n": 1})
@@ -414,7 +415,7 @@ class TestTuning:
                 task = asyncio.ensure_future(second.__aenter__())
                 await asyncio.sleep(0.05)
                 assert not task.done()
-            answer = await asyncio.wait_for(task, 1)
+            answer = await asyncio.wait_for(task, 20)
             assert "".join([chunk.text async for chunk in answer]) == "fine"
             await second.__aexit__(None, None, None)
 
@@ -458,7 +459,7 @@ class TestTruncation:
         async with ScriptedUpstream(server) as upstream:
             given = [(f"vllm_chat:{upstream.url}/v1", "m")]
             async with Kernel(quick(), given, Plugins.discover("vllm")) as kernel:
-                await kernel.settled(2)
+                await kernel.settled(20)
                 tune(kernel, Tuning(), limit)
                 yield kernel, upstream
 
@@ -491,3 +492,37 @@ class TestTruncation:
             assert orjson.loads(upstream.requests[-1].body)["messages"] == HISTORY
             await kernel.generate("chat", {**asked, "truncation": "disabled"})
             assert orjson.loads(upstream.requests[-1].body)["messages"] == HISTORY
+
+
+async def test_which_of_the_callers_stop_strings_it_was_is_told() -> None:
+    async with behind(TextServer("one ST", "OP two")) as (kernel, _):
+        asked = {**ASK, "stop": ["STOP", "never"]}
+        found = await kernel.generate("chat", asked)
+        async with kernel.stream("chat", {**asked, "stream": True}) as answer:
+            events = [event async for chunk in answer for event in chunk.events()]
+    [choice] = found.data["choices"]
+    last = events[-1]["choices"][0]
+    for one in (choice, last):
+        assert (one["finish_reason"], one["stop_reason"]) == ("stop", "STOP")
+    async with behind(TextServer("one</s>two")) as (kernel, _):  # the prompt type's own
+        assert "stop_reason" not in (await kernel.generate("chat", ASK)).data["choices"][0]
+
+
+async def test_a_stream_tells_its_usage_apart_and_is_of_one_time() -> None:
+    """llama.cpp's text completions have it in the event that finishes, and a time in each."""
+
+    async def reply(request: Received, answer: Answer) -> None:
+        if WIRE.is_listing(request):
+            return await WIRE.listing(["up"])(request, answer)
+        last = {**completion("", reason="stop"), "created": 3, "usage": USAGE}
+        events = [completion("a"), {**completion("b"), "created": 2}, last]
+        return await sse([orjson.dumps(event) for event in events])(request, answer)
+
+    async with behind(reply) as (kernel, _):  # type: ignore[arg-type]
+        asked = {**ASK, "stream": True, "stream_options": {"include_usage": True}}
+        async with kernel.stream("chat", asked) as answer:
+            events = [event async for chunk in answer for event in chunk.events()]
+    assert {event["created"] for event in events} == {1}
+    assert [event.get("usage") for event in events] == [None, None, None, USAGE]
+    assert events[-1]["choices"] == []
+    assert events[-2]["choices"][0]["finish_reason"] == "stop"

@@ -192,3 +192,12 @@ def test_a_giant_event_in_small_pieces_takes_linear_time() -> None:
     out = splitter.feed(b"\n\n")
     assert len(out) == 2**22 + 8
     assert time.perf_counter() - start < 1
+
+
+def test_an_event_that_is_null_is_left_out() -> None:
+    """llama.cpp's first, of several prompts; what a text says of it is none."""
+    splitter = Splitter(1000)
+    assert splitter.feed(b"data: null\n\n") == b""
+    said = b'data: {"text":"data: null"}\n\n'
+    assert splitter.feed(said + b"data: null\n\n" + said) == said + said
+    assert splitter.feed(b'data: "null"\n\ndata: nul') == b'data: "null"\n\n'

@@ -39,7 +39,7 @@ def fresh_journal() -> Iterator[None]:
 async def relay(server: str = "echo") -> AsyncIterator[Kernel]:
     plugins = Plugins.of(echo=echo)
     async with Kernel(Settings(), servers=[server], plugins=plugins) as kernel:
-        await kernel.settled(1)
+        await kernel.settled(20)
         yield kernel
 
 
@@ -138,8 +138,8 @@ async def test_scripted_upstream_fixture(scripted_upstream: ScriptedUpstream) ->
 
 
 def test_relay_settings_fixture(relay_settings: Settings) -> None:
-    assert (relay_settings.connect_timeout, relay_settings.first_byte_timeout) == (2, 2)
-    assert (relay_settings.idle_timeout, relay_settings.answer_timeout) == (2, 8)
+    assert (relay_settings.connect_timeout, relay_settings.first_byte_timeout) == (5, 5)
+    assert (relay_settings.idle_timeout, relay_settings.answer_timeout) == (5, 20)
 
 
 def inner(pytester: pytest.Pytester, body: str, *more: str) -> pytest.RunResult:

@@ -251,8 +251,8 @@ class TestTheBreaker:
             entry, before = kernel.entries[0], a.asked
             entry.models = [Model(id="a", kinds=frozenset({"chat"}))]
             kernel.rebuild()
-            with pytest.raises(InvalidRequest, match="offers chat, not text"):
-                await kernel.generate("text", {"model": "a", "prompt": "x"})
+            with pytest.raises(InvalidRequest, match="only chats"):
+                await kernel.generate("text", {"model": "a", "prompt": [1, 2]})
             assert (a.asked, state(kernel, 0)) == (before, "unknown")
             assert await read(kernel, "a") == "a"
 

@@ -127,11 +127,14 @@ def free_port() -> int:
 class Llama:
     """A llama.cpp server that is not ours, in a process that can be killed; it wants KEY."""
 
-    def __init__(self, model_file: Path, slots: int = 4) -> None:
+    def __init__(
+        self, model_file: Path, slots: int = 4,
+        program: Sequence[str] = ("-m", "h2o_relay_llama_cpp.server"),
+    ) -> None:  # fmt: skip
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/v1"
         self._command: Sequence[str] = [
-            sys.executable, "-m", "h2o_relay_llama_cpp.server", "--model", str(model_file),
+            sys.executable, *program, "--model", str(model_file),
             "--alias", "smollm2", "--port", str(self.port), "--ctx", "2048", "--slots", str(slots),
             "--threads", "1",
         ]  # fmt: skip
