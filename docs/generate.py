@@ -4,6 +4,7 @@
     python docs/generate.py --check    exit 1 if one is not up to date
 
 A generated part stands between two comment lines, `<!-- generated: NAME -->` and `<!-- end -->`.
+`openapi.json` is generated as a whole.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import inspect
 import re
 import sys
 from dataclasses import fields
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from h2o_relay import errors, hookspecs, settings
 
 HERE = Path(__file__).parent
+MATRICES = ("chat", "text", "responses", "messages", "paths")
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -119,6 +123,15 @@ def pool_table() -> str:
     return "\n".join(rows)
 
 
+def matrix(table: str) -> str:
+    """What becomes of requests, a table for each dialect and one for other paths. Measured by
+    tests/matrix, which is found from the repository's root.
+    """
+    sys.path.append(str(HERE.parent))
+    tables = import_module("tests.matrix.page").tables()
+    return str(tables[table])
+
+
 PARTS = {
     "entries": entry_table,
     "pools": pool_table,
@@ -128,6 +141,7 @@ PARTS = {
     "capabilities": capability_matrix,
     "checks": check_table,
     "bench": bench_table,
+    **{f"matrix_{name}": partial(matrix, name) for name in MATRICES},
 }
 
 
@@ -136,8 +150,22 @@ def generated(text: str) -> str:
     return PART.sub(lambda m: f"{m[1]}\n{PARTS[m[2]]()}\n\n{m[3]}", text)
 
 
+def openapi() -> str:
+    """The API's description, a line for each value so that changes can be read."""
+    import orjson
+
+    from h2o_relay_proxy.openapi import document
+
+    return orjson.dumps(document(), option=orjson.OPT_INDENT_2).decode() + "\n"
+
+
 def main() -> int:
     stale = []
+    described, written = HERE / "openapi.json", openapi()
+    if not described.exists() or described.read_text(encoding="utf-8") != written:
+        stale.append(described.name)
+        if "--check" not in sys.argv:
+            described.write_text(written, encoding="utf-8")
     for page in sorted(HERE.glob("*.md")):
         old = page.read_text(encoding="utf-8")
         new = generated(old)
