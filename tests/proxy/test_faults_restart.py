@@ -48,7 +48,9 @@ async def test_a_server_that_dies_before_it_answers() -> None:
 async def test_a_bystander_notices_nothing() -> None:
     """All faults of the table at the same time, on the bystander's own server."""
     models = [row.model for row in ROWS]
-    limits = {"max_event": MAX_EVENT, "answer_timeout": 2.0, "retries": 2}
+    limits = {
+        "max_event": MAX_EVENT, "answer_timeout": 2.0, "idle_timeout": 10.0, "retries": 2,
+    }  # fmt: skip
     async with benched([*models, BYSTANDER], **limits) as running:
         stays = asyncio.create_task(running.ask(BYSTANDER))
         await until(lambda: running.bench.count(BYSTANDER).open, within=SOON)
