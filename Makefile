@@ -24,12 +24,14 @@ TESTS ?=
 run: $(VENV)/installed
 	@exec $(BIN)/h2o run $(ARGS)
 
-# What needs no engine, no browser and no quiet machine runs side by side; the rest one by one.
-BESIDE := tests/core tests/proxy tests/ui tests/matrix plugins
+# What starts engines or measures time runs one by one, browsers in twos, all else side by side.
+ALONE := tests/e2e $(wildcard tests/endurance tests/test_benchmarks*.py)
+BROWSERS := tests/browser
 test: check $(VENV)/browser
 ifeq ($(TESTS),)
-	$(BIN)/python -m pytest -n 3 --dist loadscope $(BESIDE)
-	$(BIN)/python -m pytest tests $(patsubst %,--ignore=%,$(BESIDE))
+	$(BIN)/python -m pytest -n 3 --dist loadscope tests plugins $(patsubst %,--ignore=%,$(ALONE) $(BROWSERS))
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(BROWSERS)
+	$(BIN)/python -m pytest $(ALONE)
 else
 	$(BIN)/python -m pytest $(TESTS)
 endif
