@@ -101,7 +101,9 @@ class App:
             b"/v1/models": self._models,
             b"/openapi.json": self._described,
         }
-        translating = Translating(kernel, self._forwarding, settings.max_body)
+        translating = Translating(
+            kernel, self._forwarding, settings.max_body, settings.strict_params
+        )
         self._responding = Responding(translating)
         self._posts: dict[bytes, Handler] = {
             b"/v1/chat/completions": partial(self._generation.answer, "chat"),

@@ -30,9 +30,11 @@ log = logging.getLogger(__name__)
 class Translating:
     """Answers the requests of dialects out of a kernel."""
 
-    def __init__(self, kernel: KernelAPI, forwarding: Forwarding, max_body: int) -> None:
+    def __init__(
+        self, kernel: KernelAPI, forwarding: Forwarding, max_body: int, strict: bool = False
+    ) -> None:
         self.kernel = kernel
-        self._forwarding, self._max_body = forwarding, max_body
+        self._forwarding, self._max_body, self._strict = forwarding, max_body, strict
 
     async def message(self, exchange: Exchange) -> None:
         """Anthropic's /messages. Raises RelayError while nothing has been sent."""
@@ -98,7 +100,7 @@ class Translating:
 
     async def _translated(self, dialect: Dialect, exchanged: Exchanged, exchange: Exchange) -> None:
         session, strict = asked_for(exchange.headers)
-        if strict:
+        if strict or self._strict:
             refuse_dropped(exchanged.dropped)
         params = exchanged.params
         with Attended(exchange):

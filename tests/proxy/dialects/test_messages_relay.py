@@ -161,3 +161,11 @@ async def test_the_requests_id_has_the_name_that_anthropics_client_reads() -> No
     for reply in (good, bad):
         assert reply.headers["request-id"] == reply.headers["x-request-id"]
     assert "request-id" not in other.headers
+
+
+async def test_as_a_setting_strict_holds_for_what_a_dialect_drops() -> None:
+    async with relay(servers=CHATS, strict_params=True) as running:
+        reply = await running.ask(post({**ASKED, "container": "c"}, PATH))
+        assert reply.status == 400
+        assert "container" in reply.json()["error"]["message"]
+        assert running.asked == []
