@@ -1,4 +1,5 @@
-"""Property tests take as long as the machine needs, and keep no examples. No test, and no process
+"""Property tests take as long as the machine needs, keep no examples, and try the same ones in each
+run; with H2O_TEST_RANDOM set they look for others. No test, and no process
 that one starts, keeps a relay's data in the folder of the user who runs the tests.
 """
 
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("relay", deadline=None, database=None)
+STEADY = "H2O_TEST_RANDOM" not in os.environ
+settings.register_profile("relay", deadline=None, database=None, derandomize=STEADY)
 settings.load_profile("relay")
 
 numbers = itertools.count()

@@ -99,7 +99,7 @@ async def _asked(
         if cutting is not None:
             whole = cutting.whole
             completion = checked_call(link.plugin, "fix_text", lambda _: whole(completion))
-        if not completion.data.get("usage"):
+        if not (completion._data or completion.data).get("usage"):
             completion = with_usage(completion, params)
             request.tell("usage", "estimated")
         completion.deployment, completion.notes = deployment, request.notes

@@ -61,7 +61,8 @@ def decode(body: bytes) -> dict[str, Any]:
     if brackets <= DEPTH and len(body) <= COMPACT and orjson.dumps(data) == body:
         return data  # a compact body is what it would be written as: no key stands twice in it
     keys = _examine(data)
-    if len(KEY_END.findall(_unescaped(body))) != keys:
+    plain = body if b"\\" not in body else _unescaped(body)
+    if len(KEY_END.findall(plain)) != keys:
         UNIQUE.decode(body.decode())
     return data
 

@@ -147,23 +147,30 @@ def messages(name: str, value: Any) -> None:
     if len(value) > MAX_MESSAGES:
         raise too_long(name, MAX_MESSAGES)
     for number, message in enumerate(value):
-        path = f"{name}[{number}]"
-        if type(message) is not dict:
-            raise wrong_type(path, "an object")
-        role = message.get("role")
-        if role is None:
-            raise missing(f"{path}.role")
-        if type(role) is not str:
-            raise wrong_type(f"{path}.role", "a string")
-        if role not in ROLES:
-            raise InvalidRequest(
-                f"'{path}.role' must be one of {', '.join(sorted(ROLES))}.", param=f"{path}.role"
-            )
-        content = message.get("content")
-        if type(content) is list:
-            _content(f"{path}.content", content)
-        elif content is not None and type(content) is not str:
-            raise wrong_type(f"{path}.content", "a string or an array")
+        if type(message) is dict and type(message.get("content")) is str:
+            role = message.get("role")
+            if type(role) is str and role in ROLES:
+                continue  # nearly all of them
+        _message(f"{name}[{number}]", message)
+
+
+def _message(path: str, message: Any) -> None:
+    if type(message) is not dict:
+        raise wrong_type(path, "an object")
+    role = message.get("role")
+    if role is None:
+        raise missing(f"{path}.role")
+    if type(role) is not str:
+        raise wrong_type(f"{path}.role", "a string")
+    if role not in ROLES:
+        raise InvalidRequest(
+            f"'{path}.role' must be one of {', '.join(sorted(ROLES))}.", param=f"{path}.role"
+        )
+    content = message.get("content")
+    if type(content) is list:
+        _content(f"{path}.content", content)
+    elif content is not None and type(content) is not str:
+        raise wrong_type(f"{path}.content", "a string or an array")
 
 
 def _content(name: str, parts: list[Any]) -> None:

@@ -73,8 +73,10 @@ class Generation:
             else:
                 completion = await self._kernel.generate(kind, params, body, session, strict)
                 told = about(completion, (*kept, *completion.dropped) if kept else None)
-                rename = renaming(completion.tries, completion.deployment)
-                said = completion.body if rename is None else rename(completion.body)
+                said, tries = completion.body, completion.tries
+                if (tries.pool or tries.server) != completion.deployment.model:
+                    rename = renaming(tries, completion.deployment)
+                    said = said if rename is None else rename(said)
                 exchange.reply(said, extra=told)
 
     async def _stream(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -89,6 +90,9 @@ async def test_unknown_fields_survive_or_are_reported(measured: Measured, dialec
         assert word in (REFUSED if plain.refused else REPORTED, TRANSLATED)
 
 
+ONE_CALL = "parallel_tool_calls"
+
+
 @st.composite
 def requests(draw: st.DrawFn, dialect: str) -> tuple[dict[str, Any], str, Any]:
     """A request with some fields, and one more field with its value."""
@@ -106,14 +110,22 @@ def requests(draw: st.DrawFn, dialect: str) -> tuple[dict[str, Any], str, Any]:
     return body, name, draw(st.sampled_from(known[name].values))
 
 
+def demands(body: Mapping[str, Any]) -> bool:
+    """A tool is to be called: the llama_cpp plugin makes one call of that then, never several."""
+    return body.get("tool_choice") not in (None, "auto", "none")
+
+
 @each_dialect
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=10, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 async def test_nor_does_it_among_others(
     measured: Measured, dialect: str, data: st.DataObject
 ) -> None:
     base, name, value = data.draw(requests(dialect))
     assume(base.get(name) != value)
+    assume(not (measured.backend.name == "llama_cpp" and name == ONE_CALL and demands(base)))
     if not (await measured.outcome(dialect, base)).refused:
         assert await measured.becomes(dialect, base, {name: value}) != LOST
 

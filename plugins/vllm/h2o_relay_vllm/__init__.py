@@ -26,7 +26,6 @@ from h2o_relay.types import (
     Reply,
     Request,
     Server,
-    Target,
 )
 
 from . import engine, local, paths
@@ -60,9 +59,7 @@ def parse_server_string(text: str) -> Server | None:
     )
 
 
-@hookimpl
-def target(server: Server, call: Call) -> Target:
-    return paths.target(server, call)
+target = hookimpl(paths.target)
 
 
 @hookimpl
