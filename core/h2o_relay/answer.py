@@ -124,7 +124,7 @@ class Answer:
                 templates = self._kernel.templates
                 request, cutting = await prepare(route, client, templates, kind, params, body)
             seconds = max_time.taken_out(request, route, self._kernel.settings)
-            unread = dropped(route, kind, request, cutting)
+            unread = () if kind in route.takes_all else dropped(route, kind, request, cutting)
             if self.tries.strict:
                 refuse(unread, request)
                 request.strict = True

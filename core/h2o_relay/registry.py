@@ -20,7 +20,7 @@ from .links import Link
 from .pooling import Pool
 from .preparing import renders
 from .route import SHOWN, Route, printable
-from .types import UNTUNED, Deployment, Model, Server
+from .types import ALL, UNTUNED, Deployment, Kind, Model, Server
 
 NUMBER = re.compile("0|[1-9][0-9]{0,4}")
 """How an entry's number is written."""
@@ -159,7 +159,8 @@ def route(deployment: Deployment, link: Link | None, entry: Entry) -> Route:
     plain = not rendered and deployment.tuning == UNTUNED and "stop" in link.capabilities.fields
     kinds = link.capabilities.kinds if deployment.kinds is None else deployment.kinds
     wraps = "text" not in kinds and "chat" in kinds
-    return Route(deployment, link, entry, mismatch, rendered, wraps, plain, meter)
+    takes_all = kinds if link.capabilities.fields is ALL else frozenset[Kind]()
+    return Route(deployment, link, entry, mismatch, rendered, takes_all, wraps, plain, meter)
 
 
 def deployments(entry: Entry, created: int) -> list[Deployment]:

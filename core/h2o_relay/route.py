@@ -25,6 +25,8 @@ class Route:
     """Why the server is not asked, as it was when the snapshot was made."""
     renders: bool = False
     """The kernel renders its conversations (`preparing.renders`)."""
+    takes_all: frozenset[str] = frozenset()
+    """Kinds of requests that its server has and of which it drops nothing."""
     wraps: bool = False
     """A text completion becomes a chat: the server has nothing else."""
     plain: bool = True

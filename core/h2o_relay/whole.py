@@ -14,7 +14,6 @@ from .errors import RelayError
 from .faults import checked_call, fault
 from .max_time import FIELD as TIME
 from .max_time import is_limited
-from .meter import counted
 from .preparing import prepare
 from .route import Route
 from .tries import Tries
@@ -79,7 +78,7 @@ async def _asked(
         else:
             gate = await entered(link, route, kernel.settings.max_queue)
             request, cutting = await prepare(route, client, kernel.templates, kind, params, body)
-        unread = dropped(route, kind, request, cutting)
+        unread = () if kind in route.takes_all else dropped(route, kind, request, cutting)
         if tries.strict:
             refuse(unread, request)
             request.strict = True
@@ -99,14 +98,17 @@ async def _asked(
         if cutting is not None:
             whole = cutting.whole
             completion = checked_call(link.plugin, "fix_text", lambda _: whole(completion))
-        if not (completion._data or completion.data).get("usage"):
+        usage = (completion._data or completion.data).get("usage")
+        if not usage:
             completion = with_usage(completion, params)
             request.tell("usage", "estimated")
+            usage = completion.data["usage"]
         completion.deployment, completion.notes = deployment, request.notes
         if request.unread:
             unread = (*unread, *request.unread)
         completion.dropped = unread
-        tokens = counted(completion.body) or 0
+        said = usage.get("completion_tokens") if type(usage) is dict else 0
+        tokens = said if type(said) is int else 0
         return completion
     except BaseException as error:
         fault_of = error

@@ -67,17 +67,22 @@ class Generation:
             params, body, kept = caller_key.without(params), None, (caller_key.FIELD,)
             if strict or self._strict:
                 refuse_dropped(kept)
-        with Attended(exchange):
-            if params.get("stream"):
+        if params.get("stream"):
+            with Attended(exchange):
                 await self._stream(kind, params, body, session, strict, kept, exchange)
-            else:
-                completion = await self._kernel.generate(kind, params, body, session, strict)
-                told = about(completion, (*kept, *completion.dropped) if kept else None)
-                said, tries = completion.body, completion.tries
-                if (tries.pool or tries.server) != completion.deployment.model:
-                    rename = renaming(tries, completion.deployment)
-                    said = said if rename is None else rename(said)
-                exchange.reply(said, extra=told)
+            return
+        exchange.attend()
+        try:
+            completion = await self._kernel.generate(kind, params, body, session, strict)
+            told = about(completion, (*kept, *completion.dropped) if kept else None)
+            said, tries = completion.body, completion.tries
+            if (tries.pool or tries.server) != completion.deployment.model:
+                rename = renaming(tries, completion.deployment)
+                said = said if rename is None else rename(said)
+            exchange.reply(said, extra=told)
+        finally:  # what `Attended` does, without the object: this is the hot path
+            if exchange.leave():
+                raise ClientGone from None
 
     async def _stream(
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None, session: str | None,

@@ -85,7 +85,7 @@ class Translating:
         except UnknownURL as error:  # an older version of that server
             if exchange.started:
                 raise
-            log.info("%s: %s; it is translated", exchange.name, error)
+            log.debug("%s: %s; it is translated", exchange.name, error)
             let_go(error)
             return False
         return True
