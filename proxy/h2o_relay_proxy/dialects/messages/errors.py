@@ -25,7 +25,7 @@ THREAD = "thread"
 there is none, it sends the whole conversation by itself.
 """
 TOO_LONG = "prompt is too long: "
-"""How Anthropic begins to say that a conversation does not fit. Claude Code looks for it, and then
+"""How Anthropic begins to say that a conversation does not fit. Clients look for it, and then
 makes the conversation shorter.
 """
 

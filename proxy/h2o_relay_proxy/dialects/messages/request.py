@@ -61,7 +61,7 @@ TIERS = {"auto": "auto", "standard_only": "default"}
 EFFORT = one_of("low", "medium", "high", "xhigh", "max")
 THINKING = ("enabled", "disabled", "adaptive", "between_tools")
 LEAST_BUDGET = 1024  # tokens, by the API reference
-LONGEST_USER = 64  # characters that OpenAI takes; Claude Code sends more
+LONGEST_USER = 64  # characters that OpenAI takes; some clients send more
 
 
 @dataclass(frozen=True, slots=True)
