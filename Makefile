@@ -24,14 +24,15 @@ TESTS ?=
 run: $(VENV)/installed
 	@exec $(BIN)/h2o run $(ARGS)
 
-# What starts engines or measures time runs one by one, browsers in twos, all else side by side.
+# What starts engines or measures time runs one by one, clients and browsers in twos, all else side
+# by side.
 ALONE := tests/e2e $(wildcard tests/endurance tests/test_benchmarks*.py)
-BROWSERS := tests/browser
+TWOS := tests/browser tests/e2e/clients
 test: check $(VENV)/browser
 ifeq ($(TESTS),)
-	$(BIN)/python -m pytest -n 3 --dist loadscope tests plugins $(patsubst %,--ignore=%,$(ALONE) $(BROWSERS))
-	$(BIN)/python -m pytest -n 2 --dist loadscope $(BROWSERS)
-	$(BIN)/python -m pytest $(ALONE)
+	$(BIN)/python -m pytest -n 3 --dist loadscope tests plugins $(patsubst %,--ignore=%,$(ALONE) $(TWOS))
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(TWOS)
+	$(BIN)/python -m pytest $(ALONE) --ignore=tests/e2e/clients
 else
 	$(BIN)/python -m pytest $(TESTS)
 endif

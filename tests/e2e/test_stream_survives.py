@@ -157,7 +157,7 @@ def tokens(server: Llama, text: str) -> list[int]:
     return list(answer.json()["tokens"])
 
 
-@pytest.mark.parametrize("way", list(ASKED))
+@pytest.mark.parametrize("way", ["chat", pytest.param("text", marks=pytest.mark.slow)])
 def test_twenty_killed_servers(town: Town, way: str) -> None:
     undisturbed = ask(town, way)
     assert undisturbed.reasons == ["length"] or undisturbed.reasons == ["stop"]
