@@ -26,6 +26,7 @@ from .types import Deployment, Kind, Request
 from .usage import UsageWatch, asks_usage
 
 if TYPE_CHECKING:
+    from .cutting import Cutting
     from .gate import Gate
     from .kernel import Kernel
 log = logging.getLogger(__name__)
@@ -128,25 +129,12 @@ class Answer:
             if self.tries.strict:
                 refuse(unread, request)
                 request.strict = True
-            can = link.capabilities
-            told = request.params if "n" in can.fields else {**request.params, "n": 1}
-            self._guard = Guard(kind, told, deployment.server.key, can.finishes)
-            said = None
-            if self.tries.resumes and resumable(kind, request.params, request, can):
-                said = Said(kind)
-                said.begin(request, can)
-            generator = link.plugin.stream(deployment.server, client, request)
-            self._generator = cast("AsyncGenerator[Chunk, None]", generator)
-            if said is not None:
-                self._generator = resuming(self._generator, said, partial(self._go_on, said))
-            if request.kind != kind:
-                self._generator = as_chat.stream(self._generator)
             asks = "stream_options" in params and asks_usage(params)
-            if cutting is not None:
-                count = expected_choices(kind, told)
-                self._generator = cutting.stream(self._generator, count, asks)
             self._usage = UsageWatch(kind, params) if asks else None
+            self._open(route, client, request, cutting, asks)
             if seconds is not None:
+                assert self._generator is not None
+                assert self._guard is not None
                 self._generator = max_time.ended(self._generator, seconds, self._guard)
             self._asked_at = started
             sent = monotonic()
@@ -167,6 +155,27 @@ class Answer:
         except BaseException as error:
             await self._close(error)
             raise
+
+    def _open(
+        self, route: Route, client: Any, request: Request, cutting: Cutting | None, asks: bool
+    ) -> None:
+        """The plugin's stream, and what is done to it on its way; `asks` for its usage."""
+        kind, link = self._asked[0], route.link
+        can, server = link.capabilities, route.deployment.server
+        told = request.params if "n" in can.fields else {**request.params, "n": 1}
+        self._guard = Guard(kind, told, server.key, can.finishes)
+        said = None
+        if self.tries.resumes and resumable(kind, request.params, request, can):
+            said = Said(kind)
+            said.begin(request, can)
+        generator = cast("AsyncGenerator[Chunk, None]", link.plugin.stream(server, client, request))
+        if said is not None:
+            generator = resuming(generator, said, partial(self._go_on, said))
+        if request.kind != kind:
+            generator = as_chat.stream(generator)
+        if cutting is not None:
+            generator = cutting.stream(generator, expected_choices(kind, told), asks)
+        self._generator = generator
 
     async def _go_on(self, said: Said, error: RelayError) -> AsyncGenerator[Chunk, None]:
         """The rest of an answer that a server broke off, from another one. Raises `error` where

@@ -23,7 +23,9 @@ from .types import Kind, Request
 from .usage import with_usage
 
 if TYPE_CHECKING:
+    from .cutting import Cutting
     from .kernel import Kernel
+    from .links import Link
 
 
 async def ask(
@@ -96,9 +98,8 @@ async def _asked(
         if request.kind != kind:
             completion = as_chat.completion(completion)
         if cutting is not None:
-            whole = cutting.whole
-            completion = checked_call(link.plugin, "fix_text", lambda _: whole(completion))
-        usage = (completion._data or completion.data).get("usage")
+            completion = _cut(completion, cutting, link)
+        usage = completion.data.get("usage")
         if not usage:
             completion = with_usage(completion, params)
             request.tell("usage", "estimated")
@@ -118,6 +119,10 @@ async def _asked(
             gate.release()
         link.release()
         over(route, tokens, fault_of)
+
+
+def _cut(completion: Completion, cutting: Cutting, link: Link) -> Completion:
+    return checked_call(link.plugin, "fix_text", lambda _: cutting.whole(completion))
 
 
 async def _assembled(
