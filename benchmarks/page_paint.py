@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from playwright.async_api import Error as BrowserError
 from playwright.async_api import Page, expect
 from tests.browser import chromium
-from tests.browser.screens import Chat
+from tests.browser.screens import Chat, answered
 from tests.browser.visitor import WAIT, visiting
 
 from .gateways import BenchmarkError
@@ -84,7 +84,8 @@ async def paints(url: str, thinks: list[float], count: int) -> tuple[str, dict[f
 async def _ask(chat: Chat, wish: Wish) -> Paint:
     """Ask in a new chat, and wait for the answer's end."""
     page = chat.page
-    await chat.fresh()
+    async with answered(page):  # a new chat that is drawn late would take the question with it
+        await chat.fresh()
     offset = await _offset(page)
     await page.evaluate(WATCH)
     await chat.ask(wish.text())

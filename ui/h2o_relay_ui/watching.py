@@ -8,13 +8,15 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context as Building
 
-QUICK: dict[str, Any] = {
-    "api_visibility": "private", "preprocess": False, "queue": False, "show_progress": "hidden",
-}  # fmt: skip
-SLOW: dict[str, Any] = {
+PLAIN: dict[str, Any] = {
     "api_visibility": "private", "preprocess": False, "show_progress": "hidden",
-    "concurrency_limit": None,
+    "show_progress_on": [],
 }  # fmt: skip
+"""Once told of a progress, even of one that is not shown, an output is told of that of every event
+that comes after, tokens of an answer included: hence `show_progress_on`.
+"""
+QUICK: dict[str, Any] = {**PLAIN, "queue": False}
+SLOW: dict[str, Any] = {**PLAIN, "concurrency_limit": None}
 """For generators and what waits for somebody else: Gradio's queue runs them."""
 Props = dict[str, Any]
 """What a component is to be updated with."""
