@@ -52,6 +52,10 @@ class AddedPools:
     async def restore(self, id: str, entry: Mapping[str, Any]) -> None:
         """Make a stored one again. Raises InvalidRequest."""
         name, spec = read({"name": entry[KEY], **{k: v for k, v in entry.items() if k != KEY}})
+        if name in self._ids:  # made anew before the store could be read
+            if self._keeper is not None and self._ids[name] != id:
+                await self._keeper.delete(id)
+            return
         await self._configuration.put_pool(spec)
         self._ids[name] = id
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
+    from .accounting.usage_query import UsageQuery, UsageReport
     from .applying import Change as Applied
 
 
@@ -202,5 +203,9 @@ class AdminAPI(Protocol):
         ...
 
     async def series(self) -> Sequence[Series]: ...
+
+    async def usage(self, query: UsageQuery) -> UsageReport:
+        """What requests used and have cost. Raises StoreError."""
+        ...
 
     async def system(self) -> System: ...

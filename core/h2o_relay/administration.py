@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import export, views
 from .added_pools import KEY, AddedPools
@@ -15,13 +15,18 @@ from .admin import DeploymentView, Found, FoundModel, Series, System, Tried
 from .applying import Change, Wanted
 from .configuration import Configuration, spec_of
 from .entry import Entry
-from .errors import Forbidden, InvalidRequest, NotFound, RelayError
+from .errors import Forbidden, InvalidRequest, NotFound, RelayError, StoreError
 from .getting import before_of
 from .kernel import Kernel
 from .logtail import LogTail
+from .server_policy import keyless
 from .spec import ServerSpec
 from .system import system
 from .types import Server
+
+if TYPE_CHECKING:
+    from .accounting.usage_kept import KeptUsage
+    from .accounting.usage_query import UsageQuery, UsageReport
 
 LOOK = 20.0  # seconds for a look at a server before it is added
 PACE = 1.0  # seconds between looks at counters that move
@@ -53,6 +58,8 @@ class Administration:
         self.configuration = configuration or Configuration(kernel, given, pools)
         self._keeper = keeper
         self._tail = tail
+        self.kept: KeptUsage | None = None
+        """What tells of usage, where it is kept."""
         self._started = time.time()
         self._written: dict[str, Mapping[str, Any]] = {}
         self._unread: set[str] = set()
@@ -61,17 +68,24 @@ class Administration:
         self._turn = asyncio.Lock()
 
     async def restore(self) -> None:
-        """Serve again what was added before; what cannot be read any more is left out."""
+        """Serve again what was added before; what cannot be read any more is left out, as is what
+        is there. May be called again if it fails: raises StoreError.
+        """
         for id, entry in await self._keeper.all() if self._keeper else ():
-            try:
-                if KEY in entry:
-                    await self._pools.restore(id, entry)
-                    continue
-                await self.configuration.put(id, self._wanted(entry, id))
-            except RelayError as error:
-                log.warning("the model %s, added before, is left out: %s", id, error.message)
-                self._unread.add(id)
-            self._written[id] = entry
+            async with self._turn:
+                if id not in self._written:
+                    await self._restore(id, entry)
+
+    async def _restore(self, id: str, entry: Mapping[str, Any]) -> None:
+        try:
+            if KEY in entry:
+                await self._pools.restore(id, entry)
+                return
+            await self.configuration.put(id, self._wanted(entry, id))
+        except RelayError as error:
+            log.warning("the model %s, added before, is left out: %s", id, error.message)
+            self._unread.add(id)
+        self._written[id] = entry
 
     # What there is.
 
@@ -90,6 +104,11 @@ class Administration:
     async def series(self) -> Sequence[Series]:
         return views.series(self._kernel)
 
+    async def usage(self, query: UsageQuery) -> UsageReport:
+        if self.kept is None:
+            raise StoreError("this relay keeps no usage", code="usage_not_kept")
+        return await self.kept.report(query)
+
     async def system(self) -> System:
         await asyncio.to_thread(self._kernel.plugins.infos)  # imports all of them, the first time
         return system(self._kernel, self._started, self._tail)
@@ -98,8 +117,7 @@ class Administration:
 
     async def identify(self, entry: Mapping[str, Any]) -> Found:
         spec = self._spec(entry)
-        server = spec.server
-        assert isinstance(server, Server)
+        server = await self._judged(spec)
         plugins = self._kernel.plugins
         # What has an address runs already: only an engine that is started here is not looked at.
         engine = server.plugin if server.url is None else None
@@ -108,6 +126,7 @@ class Administration:
         settings = self._kernel.settings
         look = Kernel(settings, [spec], plugins)
         look.instance = self._kernel.instance  # so that a relay that is shown itself says so
+        look.entries[0].added = True  # judged as one that is
         async with look:
             await look.settled(min(LOOK, settings.request_timeout))
             one = look.entries[0]
@@ -126,6 +145,7 @@ class Administration:
     async def add(self, entry: Mapping[str, Any]) -> str:
         id = secrets.token_hex(4)
         wanted = self._wanted(entry, id)
+        await self._judged(wanted.spec)
         async with self._turn:
             await self.configuration.put(id, wanted)
             try:
@@ -146,8 +166,11 @@ class Administration:
                 return
             self._refuse_given(found)
             kept = {k: v for k, v in entry.items() if not self._is_masked(found, k, v)}
-            written = {**self._written.get(id, {}), **kept}
+            before = self._written.get(id, {})
+            stale = keyless(before, kept, SECRETS)
+            written = {k: v for k, v in {**before, **kept}.items() if k not in stale}
             wanted = self._wanted(written, id)
+            await self._judged(wanted.spec)
             await self.configuration.put(id, wanted)
             if self._keeper is not None:
                 await self._keeper.put(id, written)
@@ -194,7 +217,8 @@ class Administration:
         config = self.configuration.config
         settings = {} if config is None else config.settings
         pools = [pool.spec for pool in self._kernel.snapshot.pools.values()]
-        return export.written(self._kernel.entries, pools, settings, secrets=secrets)
+        prices = self.configuration.prices
+        return export.written(self._kernel.entries, pools, settings, prices, secrets=secrets)
 
     async def explain(self, name: str | None) -> Mapping[str, Any]:
         return views.explained(await self._kernel.choice(name))
@@ -232,6 +256,12 @@ class Administration:
         """What an entry says, its server read. Raises InvalidRequest, BadServerString."""
         _refuse_masks(entry)
         return spec_of(entry, self._kernel.settings, self._kernel.plugins)
+
+    async def _judged(self, spec: ServerSpec) -> Server:
+        """The server of a spec that may be added. Raises Forbidden."""
+        assert isinstance(spec.server, Server)
+        await self._kernel.policy.check(spec.server)
+        return spec.server
 
     def _wanted(self, entry: Mapping[str, Any], id: str) -> Wanted:
         spec = self._spec(entry)

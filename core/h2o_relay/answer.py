@@ -19,11 +19,11 @@ from .meter import counted, says
 from .preparing import prepare
 from .resuming import Said, continued, resumable, resuming
 from .route import Route
-from .tries import Tries
+from .tries import Tries, Witness
 from .trimming import FIELD
 from .turn import dropped, entered, is_a, over, patience, refuse
 from .types import Deployment, Kind, Request
-from .usage import UsageWatch, asks_usage
+from .usage import UsageWatch, asking, asks_usage
 
 if TYPE_CHECKING:
     from .cutting import Cutting
@@ -62,7 +62,7 @@ class Answer:
 
     def __init__(
         self, kernel: Kernel, kind: Kind, params: Mapping[str, Any], body: bytes | None,
-        session: str | None = None, strict: bool = False,
+        session: str | None = None, strict: bool = False, witness: Witness | None = None,
     ) -> None:  # fmt: skip
         self._kernel = kernel
         self._asked = (kind, params, body)
@@ -86,6 +86,8 @@ class Answer:
         if strict or kernel.settings.strict_params:
             self.tries.strict = True
         """Who was asked, why, and how often."""
+        if witness is not None:
+            witness.tries = self.tries
 
     async def __aenter__(self) -> Answer:
         tries = self.tries
@@ -130,8 +132,12 @@ class Answer:
                 refuse(unread, request)
                 request.strict = True
             asks = "stream_options" in params and asks_usage(params)
-            self._usage = UsageWatch(kind, params) if asks else None
-            self._open(route, client, request, cutting, asks)
+            hide = self._kernel.counts and not asks
+            can_say = "stream_options" in link.capabilities.fields
+            if hide and can_say and "stream_options" not in params:
+                request.params, request.body = asking(request.params, request.body)
+            self._usage = UsageWatch(kind, params, hide) if asks or hide else None
+            self._open(route, client, request, cutting, asks or hide)
             if seconds is not None:
                 assert self._generator is not None
                 assert self._guard is not None
@@ -235,6 +241,13 @@ class Answer:
             leased.link.release()
             over(leased, max(0, tokens - self._said_before), error)
 
+    @property
+    def usage(self) -> Mapping[str, Any] | None:
+        """What the answer has used so far, in OpenAI's terms: estimated (`estimated`) until its
+        server has said it; None where nobody counts.
+        """
+        return None if self._usage is None else self._usage.usage(self._pieces)
+
     async def __aexit__(
         self,
         kind: type[BaseException] | None,
@@ -269,7 +282,7 @@ class Answer:
             if cut is not None:
                 self._ended_by = cut
                 raise cut from None
-            last = None if self._usage is None else self._usage.missing()
+            last = None if self._usage is None else self._usage.missing(self._pieces)
             if last is None:
                 raise
             return last
@@ -283,8 +296,11 @@ class Answer:
         if wrong is None:
             self._pieces += 1
             self._last = chunk
-            if self._usage is not None:
-                self._usage.note(chunk)
+            if self._usage is not None and not chunk.checked:
+                shown = self._usage.shown(chunk)
+                if shown is None:
+                    return await self._next()
+                chunk = shown
             if self._asked_at and says(chunk.raw):
                 self._told_first()
             return chunk

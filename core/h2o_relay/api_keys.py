@@ -8,6 +8,7 @@ relay runs leaves the keys as they were.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import logging
 import secrets
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from .accounting.caller import Caller
 from .lock.source import UNREAD, literal
 from .settings import SettingError, Settings, user_path
 
@@ -23,6 +25,11 @@ FLAG = "--h2ogpt_api_keys"
 EXAMPLE = f"{FLAG}=\"['key1', 'key2']\" or {FLAG}=keys.json"
 SIZE_LIMIT = 2**20  # characters
 LOOK_AGAIN = 1.0  # seconds between looks at the file
+ENV = "env"  # who presents the relay's own key
+ID = 6  # bytes in the id of one who presents another
+SHOWN = 4  # last characters, by which people tell keys apart
+LONG = 16  # characters of a key that gives so much of itself away
+NOBODY = Caller(id="")
 log = logging.getLogger(__name__)
 
 
@@ -31,6 +38,8 @@ class ApiKeys:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._secret = secrets.token_bytes(32)
+        self._nobody = (secrets.token_bytes(64), NOBODY)
+        self._version = 0
         self._clock = clock
         self._own = _words([settings.api_key] if settings.api_key else [])
         self._path, listed = _given(settings.h2ogpt_api_keys)
@@ -42,14 +51,14 @@ class ApiKeys:
         self._set(listed)
         self._enforced = settings.enforce_h2ogpt_api_key
         self._page = bool(settings.enforce_h2ogpt_ui_key)
-        if (self._enforced or self._page) and not self._known:
-            name = "api" if self._enforced else "ui"
-            raise SettingError(f"--enforce_h2ogpt_{name}_key: there is no key; give {EXAMPLE}")
 
     @property
     def needed(self) -> bool:
-        """Whether callers of the API present one. An emptied file does not open it."""
-        return bool(self._own) or (self._listed and self._enforced is not False)
+        """Whether callers of the API present one, be it of the relay's store. An emptied file does
+        not open it.
+        """
+        enforced = self._listed if self._enforced is None else self._enforced
+        return bool(self._own) or enforced
 
     @property
     def needed_by_calls(self) -> bool:
@@ -63,8 +72,34 @@ class ApiKeys:
 
     def check(self, key: Any) -> bool:
         """Whether a key is one of them. In constant time; what is no text is none."""
+        return self.find(key) is not None
+
+    def find(self, key: Any) -> Caller | None:
+        """Who presents a key: `env`, or `list-` and 12 digits that are the same as long as the
+        secret is that of `use`. In constant time.
+        """
         self._look()
-        return self._digest(key) in self._known
+        made = self._digest(key)
+        digest, caller = self._known.get(made, self._nobody)
+        return caller if hmac.compare_digest(digest, made) else None
+
+    @property
+    def version(self) -> int:
+        """Another one whenever keys, or who presents them, have changed."""
+        self._look()
+        return self._version
+
+    def ids(self) -> frozenset[str]:
+        """Of all who present a key that is good now."""
+        self._look()
+        return frozenset(caller.id for _, caller in self._known.values())
+
+    def use(self, secret: bytes) -> None:
+        """Make ids with this secret, which the relay's store keeps, and not with one of this
+        process: somebody's usage is to be found under one id, and the id is to tell nothing.
+        """
+        self._secret = secret
+        self._set(self._list)
 
     def admits(self, key: Any) -> bool:
         """Whether a caller of h2oGPT's endpoints with this key is answered."""
@@ -77,13 +112,21 @@ class ApiKeys:
 
     def _digest(self, key: Any) -> bytes:
         """What is compared: it tells nothing of the key, however long comparing takes."""
-        text = key.encode("utf-8", "surrogatepass") if isinstance(key, str) else b""
-        return hashlib.blake2b(text, key=self._secret).digest()
+        return hashlib.blake2b(_bytes(key), key=self._secret).digest()
 
     def _set(self, listed: frozenset[str]) -> None:
+        self._list, self._version = listed, self._version + 1
         self._listed = bool(listed) or self._path is not None
         self._keys = self._own | listed
-        self._known = frozenset(map(self._digest, self._keys))
+        self._known = {made: (made, self._caller(key)) for key in self._keys
+                       for made in (self._digest(key),)}  # fmt: skip
+
+    def _caller(self, key: str) -> Caller:
+        if key in self._own:
+            return Caller(id=ENV)
+        told = hashlib.blake2b(_bytes(key), key=self._secret, person=b"id", digest_size=ID)
+        name = f"…{key[-SHOWN:]}" if len(key) >= LONG else ""
+        return Caller(id=f"list-{told.hexdigest()}", name=name)
 
     def _look(self) -> None:
         """Read the file again if it has changed."""
@@ -101,6 +144,14 @@ class ApiKeys:
             log.warning("%s; the keys stay as they were", error)
         else:
             log.info("%s: %d keys, read again", FLAG, len(self._keys - self._own))
+
+
+def enforced_of(settings: Settings) -> bool:
+    """Whether callers of the API need a key of some list: h2oGPT's, or the relay's store. Raises
+    SettingError.
+    """
+    told = settings.enforce_h2ogpt_api_key
+    return is_listed(settings) if told is None else told
 
 
 def is_listed(settings: Settings) -> bool:
@@ -141,6 +192,10 @@ def _words(value: Any, place: str = "") -> frozenset[str]:
     if not all(isinstance(key, str) and key.strip() for key in keys):
         raise SettingError(f"{FLAG}: not a list of texts{place}, for example: {EXAMPLE}")
     return frozenset(key.strip() for key in keys)
+
+
+def _bytes(key: Any) -> bytes:
+    return key.encode("utf-8", "surrogatepass") if isinstance(key, str) else b""
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

@@ -31,6 +31,7 @@ from .preparing import ignores_type
 from .probe import Probe, redirect_target
 from .registry import upstream_model
 from .resolve import resolve
+from .server_policy import ServerPolicy
 from .types import Server
 
 FIRST_WAIT = 0.5  # seconds before a server that is away is looked at again; doubles
@@ -59,9 +60,14 @@ class Catalog:
         env: Mapping[str, str],
         instance: str,
         changed: Callable[[], None],
+        guarded: HttpClient | None = None,
+        policy: ServerPolicy | None = None,
     ) -> None:
+        """`guarded` is the client, and `policy` the rules, for servers that were added later."""
         self._plugins = plugins
         self._http = http
+        self._guarded = guarded or http
+        self._policy = policy
         self._env = env
         self._instance = instance
         self._changed = changed
@@ -137,7 +143,7 @@ class Catalog:
             server = entry.server
             if server.plugin is None:
                 entry.reason = entry.reason or UNKNOWN
-                async with Probe(self._http, server) as probe:
+                async with Probe(self._client(entry), server) as probe:
                     server = (await identify(self._plugins, probe)).server
             self._open(entry, server)
         link = entry.link
@@ -163,10 +169,19 @@ class Catalog:
     def _open(self, entry: Entry, server: Server) -> None:
         assert server.plugin is not None
         plugin = self._plugins.get(server.plugin)
-        entry.link = Link(plugin, resolve(server, entry.base_model, self._env), self._http)
+        env = self._env
+        if entry.added and self._policy is not None:
+            env = self._policy.environment(server, env)
+        http = self._client(entry)
+        entry.link = Link(plugin, resolve(server, entry.base_model, env), http)
         entry.link.start()
         entry.stage, entry.reason = "opening", ""
         self._changed()
+
+    def _client(self, entry: Entry) -> HttpClient:
+        """What has no address of its own is reached where its plugin says, or was started here."""
+        chosen = entry.added and entry.server.url is not None
+        return self._guarded if chosen else self._http
 
     def _away(self, entry: Entry, error: RelayError) -> None:
         reason, unknown = error.message, isinstance(error, UpstreamUnidentified)

@@ -25,6 +25,8 @@ COMMANDS = {
     "models": "models:models",
     "status": "status:status",
     "route": "route:route",
+    "keys": "keys:keys",
+    "usage": "usage:usage",
     "prompt": "prompt:prompt",
     "config": "config:config",
     "plugin": "plugin:plugin",

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .accounting.prices import NO_PRICES, Prices
 from .applying import Change, Wanted
 from .commands.printable import one_line
 from .errors import InvalidRequest, RelayError
@@ -55,6 +56,11 @@ class Configuration:
         """The file, if there is one."""
         return None if self.config is None else self.config.path
 
+    @property
+    def prices(self) -> Prices:
+        """Those of the file as it is now: ask for them again rather than keep them."""
+        return NO_PRICES if self.config is None else self.config.prices
+
     async def reload(self) -> Change:
         """Read the file again and serve what it says now; the log has a line of what that came to,
         whoever asked for it. Raises InvalidRequest, saying what is wrong: then all stays as it was.
@@ -77,7 +83,8 @@ class Configuration:
             config = await asyncio.to_thread(read, path, self._kernel.plugins)
             await self._check_templates(config)
             change = self._applied(config, self.added, self.added_pools)
-            notes = restart_notes(self.config, config)
+            told = () if config.prices == self.prices else ("prices changed",)
+            notes = (*told, *restart_notes(self.config, config))
             self.config = config
             return replace(change, notes=notes)
 

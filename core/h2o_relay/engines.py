@@ -16,6 +16,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -65,6 +66,8 @@ class EngineSpec:
     """Written to the child's standard input first: the place for secrets."""
     health: str = "/health"
     """Path that answers 2xx, without a key, once the child can serve."""
+    tls: ssl.SSLContext | None = None
+    """How it is asked for if the child speaks https."""
     words: Callable[[Sequence[str]], Sequence[str]] = lambda lines: lines[-SHOWN_LINES:]
     """Which of the log's last lines are shown where the child failed to start."""
     start_limit: float = 120.0
@@ -127,7 +130,7 @@ class Engine:
         pause = 0.02
         while not child.exited.done():
             # Somebody else may answer on the port, which the child then finds taken.
-            found = await _answers(self.port, self.spec.health, self.spec.host)
+            found = await _answers(self.port, self.spec.health, self.spec.host, self.spec.tls)
             if found and not child.exited.done():
                 self.state = "healthy"
                 return
@@ -222,14 +225,16 @@ async def running(spec: EngineSpec) -> AsyncIterator[Engine]:
         await engine._stop()
 
 
-async def _answers(port: int, path: str, host: str = HOST) -> bool:
+async def _answers(
+    port: int, path: str, host: str = HOST, tls: ssl.SSLContext | None = None
+) -> bool:
     """Whether a GET of `path` is answered 2xx."""
     writer: asyncio.StreamWriter | None = None
     place = f"{_bracketed(host)}:{port}"
     request = f"GET {path} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n"
     try:
         async with asyncio.timeout(HEALTH_TIMEOUT):
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(host, port, ssl=tls)
             writer.write(request.encode())
             head = await reader.readline()
     except (OSError, ValueError):

@@ -1,5 +1,5 @@
 """What a relay serves as the text of a configuration file: its servers, whoever named them, its
-pools, and the settings of its file.
+pools, and the settings and prices of its file.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .accounting.prices import NO_PRICES, Prices
 from .config import entries_yaml
 from .config.setting_values import is_secret
 from .errors import InvalidRequest
@@ -23,7 +24,7 @@ HEAD = "# Secrets are not in this file."
 
 def written(
     entries: Sequence[Entry], pools: Sequence[PoolSpec], settings: Mapping[str, Any],
-    *, secrets: bool,
+    prices: Prices = NO_PRICES, *, secrets: bool,
 ) -> str:  # fmt: skip
     """YAML that `h2o run --config` reads. Without `secrets` those in entries are "***", settings
     that may hold one are left out, and comments at the beginning say so. Raises InvalidRequest for
@@ -32,7 +33,7 @@ def written(
     said = [_said(entry) if secrets else _masked(entry) for entry in entries]
     kept = {name: value for name, value in settings.items() if secrets or not is_secret(name)}
     try:
-        text = entries_yaml(said, pools, kept)
+        text = entries_yaml(said, pools, kept, prices)
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
     return text if secrets else _head(said, sorted(settings.keys() - kept.keys())) + text

@@ -20,7 +20,7 @@ from .pooling import Pool
 from .route import Route
 from .splice import with_model
 from .strict import unsupported
-from .tries import Tries
+from .tries import Tries, Witness
 from .turn import entered, over, patience
 from .types import UNTUNED, Call, Deployment, Reply
 
@@ -33,6 +33,7 @@ NAMED = frozenset({"/embeddings", "/audio/speech"})
 """JSON paths for which OpenAI's API reference requires `model`: it is written in where it is
 missing. Elsewhere it may be unknown to the server."""
 
+SECRET = 8  # characters of a key that stands nowhere by chance
 NO_PATH = (
     "Not Found", "Method Not Allowed", "File Not Found", "Resource not found", "Invalid URL (",
 )  # fmt: skip
@@ -88,12 +89,14 @@ def _keeps(call: Call) -> bool:
 @contextlib.asynccontextmanager
 async def forward(
     kernel: Kernel, model: str | int | None, call: Call, session: str | None = None,
-    strict: bool = False,
+    strict: bool = False, witness: Witness | None = None,
 ) -> AsyncIterator[Forwarded]:  # fmt: skip
     """`Kernel.forward`."""
     name = await _first(kernel, call) if model is None else model
     tries = Tries(kernel, {**(call.params or {}), "model": name}, session)
     tries.strict = strict or kernel.settings.strict_params
+    if witness is not None:
+        witness.tries = tries
     if tries.strict:
         call = replace(call, strict=True)
     route, begun = await tries.first(), False
@@ -144,7 +147,8 @@ async def _opened(
         tries.spent += monotonic() - asked
     stack.push_async_exit(forwarding)
     headers = {key.lower(): value for key, value in reply.headers.items()}
-    chunks = await stack.enter_async_context(contextlib.aclosing(_checked(plugin, reply.chunks)))
+    checked = _checked(plugin, reply.chunks, deployment.server.key)
+    chunks = await stack.enter_async_context(contextlib.aclosing(checked))
     if reply.status >= 300:
         body = await beginning(chunks)
         raise refusal(reply.status, body, headers.get("retry-after"), deployment, call)
@@ -196,11 +200,16 @@ def addressed(call: Call, model: str) -> Call:
     return call
 
 
-async def _checked(plugin: Plugin, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The pieces of an answer; what is no RelayError becomes a PluginError."""
+async def _checked(
+    plugin: Plugin, chunks: AsyncIterator[bytes], key: str | None
+) -> AsyncGenerator[bytes, None]:
+    """The pieces of an answer; what is no RelayError becomes a PluginError. Of all that a server
+    may say our own key alone is cut out: some repeat the request in an error within a stream.
+    """
+    secret = (key or "").encode() if len(key or "") >= SECRET else None
     try:
         async for piece in chunks:
-            yield piece
+            yield piece.replace(secret, b"***") if secret and secret in piece else piece
     except RelayError:
         raise
     except Exception as error:

@@ -26,7 +26,9 @@ from .errors import (
 from .http_connection import Connection
 from .http_head import Origin, encode_head, split_url
 from .http_library import library_open, proxy_for
+from .server_policy import ServerPolicy
 from .settings import Settings
+from .trace_headers import PASSED_ON, as_mapping
 
 IDLE_LIMIT = 4.0  # seconds; common servers (uvicorn, Node, llama.cpp) close after 5
 POOL_LIMIT = 1024  # idle connections kept for each origin
@@ -63,8 +65,9 @@ Arguments = tuple[str, str, Mapping[str, str], bytes | AsyncIterable[bytes], Lim
 class _Pool:
     """Idle connections by origin, the last one used first."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, policy: ServerPolicy | None) -> None:
         self.settings = settings
+        self.policy = policy
         self.loop = asyncio.get_running_loop()
         self.idle: dict[Origin, list[Connection]] = {}
         self.open: set[Connection] = set()
@@ -136,9 +139,12 @@ class _Pool:
         patience = min(self.settings.connect_timeout, self.settings.request_timeout_fast)
         try:
             async with asyncio.timeout(patience):
-                await self.loop.create_connection(
-                    lambda: connection, origin.host, origin.port, ssl=context
-                )
+                if self.policy is not None:
+                    await self.policy.dial(lambda: connection, origin, context)
+                else:
+                    await self.loop.create_connection(
+                        lambda: connection, origin.host, origin.port, ssl=context
+                    )
         except TimeoutError:
             raise ConnectTimeout("the upstream server did not accept the connection") from None
         except OSError as error:
@@ -168,14 +174,16 @@ class HttpClient:
     pool whose relative URLs begin with `url` and whose requests carry `headers`.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, policy: ServerPolicy | None = None) -> None:
+        """`policy` judges every address before it is dialled."""
         self.settings = settings
+        self._policy = policy
         self._pool: _Pool | None = None
         self._base = ""
         self._headers: Mapping[str, str] = {}
 
     async def __aenter__(self) -> Self:
-        self._pool = _Pool(self.settings)
+        self._pool = _Pool(self.settings, self._policy)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -235,11 +243,14 @@ class HttpClient:
         if self._headers:
             headers = {**self._headers, **headers}
         origin, path, host = split_url(url)
+        more = PASSED_ON.get()
         response: Response
         if pool.proxied and (proxy := pool.proxy_of(origin)) is not None:
+            if more:
+                headers = {**headers, **as_mapping(more)}
             response = await library_open(pool, proxy, (method, url, headers, body, limits))
         else:
-            data = encode_head(method, path, host, headers, body)
+            data = encode_head(method, path, host, headers, body, more)
             response = await pool.send(origin, data, body, limits)
         if response.status >= 300 or response.encoded:
             try:

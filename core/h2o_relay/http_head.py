@@ -19,9 +19,13 @@ class Origin(NamedTuple):
     port: int
 
 
-def encode_head(method: str, path: str, host: str, headers: Mapping[str, str], body: Any) -> bytes:
-    """The request's head, and its body if that is bytes."""
-    begin = _head_begin(method, path, host, tuple(headers.items()))
+def encode_head(
+    method: str, path: str, host: str, headers: Mapping[str, str], body: Any, more: bytes = b""
+) -> bytes:
+    """The request's head, and its body if that is bytes. `more` are encoded headers that no other
+    request has.
+    """
+    begin = _head_begin(method, path, host, tuple(headers.items())) + more
     if not isinstance(body, bytes):
         return begin + b"transfer-encoding: chunked\r\n\r\n"
     if not body and method == "GET":

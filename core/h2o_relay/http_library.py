@@ -26,6 +26,7 @@ from .errors import (
 )
 from .hosts import is_loopback
 from .http_body import read_all
+from .server_policy import ServerPolicy
 from .settings import Settings
 
 
@@ -33,6 +34,7 @@ class Owner(Protocol):
     """What a pool offers: settings, TLS context and a place for the session."""
 
     settings: Settings
+    policy: ServerPolicy | None
     session: Any  # aiohttp.ClientSession, once there is one
 
     def context(self) -> ssl.SSLContext: ...
@@ -136,6 +138,10 @@ async def library_open(owner: Owner, proxy: str, arguments: tuple[Any, ...]) -> 
     import aiohttp
 
     method, url, headers, body, limits = arguments
+    name: str | None = None
+    if owner.policy is not None:
+        url, host, name = await owner.policy.pinned(url)
+        headers = {**headers, **host}
     session = owner.session
     if session is None:
         session = owner.session = aiohttp.ClientSession(
@@ -155,7 +161,7 @@ async def library_open(owner: Owner, proxy: str, arguments: tuple[Any, ...]) -> 
                 method, url, headers={"accept-encoding": "identity", **headers},
                 data=body if body or not isinstance(body, bytes) else None,
                 proxy=proxy, allow_redirects=False, timeout=connecting,
-                ssl=owner.context() if secure else True,
+                ssl=owner.context() if secure else True, server_hostname=name if secure else None,
             )  # fmt: skip
     except Exception as error:
         raise library_error(error, clocks.expired) from error

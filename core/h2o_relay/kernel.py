@@ -42,7 +42,9 @@ from .prompts.templates import TemplateRenderer
 from .registry import EMPTY, Snapshot, build
 from .retrying import Budget
 from .route import Route
+from .server_policy import ServerPolicy
 from .settings import Settings
+from .tries import Witness
 from .turn import patience
 from .types import Call, Deployment, Kind, Request
 from .whole import ask
@@ -69,9 +71,14 @@ class Kernel:
         self._entries = [entry_of(self.plugins, given) for given in servers]
         self._pools, _ = applying.pools((), pools)
         self.budget = Budget()
+        self.counts = False
+        """Somebody wants to know what every answer has used; streams are asked for it."""
         self.times = (settings.max_time, settings.max_max_time) != (None, None)
         """The operator limits how long answers may take."""
         self._http = HttpClient(settings)
+        self.policy = ServerPolicy.of(settings)
+        """Which servers may be added while it runs."""
+        self._guarded = HttpClient(settings, self.policy)
         self.templates = TemplateRenderer()
         self._catalog: Catalog | None = None
         self._leaving: set[asyncio.Task[None]] = set()
@@ -79,9 +86,12 @@ class Kernel:
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
+        await self._guarded.__aenter__()
         await self.templates.__aenter__()
         env = settings_module.environment()
-        self._catalog = Catalog(self.plugins, self._http, env, self.instance, self.rebuild)
+        self._catalog = Catalog(
+            self.plugins, self._http, env, self.instance, self.rebuild, self._guarded, self.policy
+        )
         self.rebuild()
         for entry in self._entries:
             self._look_after(entry)
@@ -95,6 +105,7 @@ class Kernel:
             task.cancel()
         await asyncio.gather(*self._leaving, return_exceptions=True)
         await self.templates.__aexit__()
+        await self._guarded.__aexit__()
         await self._http.__aexit__()
 
     def rebuild(self) -> None:
@@ -191,6 +202,11 @@ class Kernel:
         """The deployment of that name; the first one for None. Raises ModelNotFound."""
         return self.snapshot.choice(name).deployment
 
+    def members(self, name: str) -> tuple[str, ...]:
+        """Of a pool, the models that may answer for it; none for what is no pool."""
+        pool = self.snapshot.pools.get(name)
+        return () if pool is None else tuple(member.name for member in pool.members)
+
     def status(self) -> list[ServerStatus]:
         return [
             ServerStatus(
@@ -211,7 +227,7 @@ class Kernel:
 
     def stream(
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None,
-        session: str | None = None, strict: bool = False,
+        session: str | None = None, strict: bool = False, witness: Witness | None = None,
     ) -> AbstractAsyncContextManager[Answer]:  # fmt: skip
         """An answer in pieces. `params` is the request in OpenAI's terms and `body` its bytes, if
         there are any: they are what an OpenAI-shaped server is sent. `session` names the
@@ -220,14 +236,14 @@ class Kernel:
         Entering waits for the first chunk and raises what the server refused with; leaving closes
         the upstream on every path. Raises RelayError only.
         """
-        return Answer(self, kind, params, body, session, strict)
+        return Answer(self, kind, params, body, session, strict, witness)
 
     def generate(
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None,
-        session: str | None = None, strict: bool = False,
+        session: str | None = None, strict: bool = False, witness: Witness | None = None,
     ) -> Coroutine[Any, Any, Completion]:  # fmt: skip
         """A whole answer, to be awaited. Raises RelayError; cancelling it closes the upstream."""
-        return ask(self, kind, params, body, session, strict)
+        return ask(self, kind, params, body, session, strict, witness)
 
     def offers(self, call: Call) -> bool:
         """Whether some server has the path of `call`, or may turn out to have it."""
@@ -246,7 +262,7 @@ class Kernel:
 
     def forward(
         self, model: str | int | None, call: Call, session: str | None = None,
-        strict: bool = False,
+        strict: bool = False, witness: Witness | None = None,
     ) -> AbstractAsyncContextManager[Forwarded]:  # fmt: skip
         """Any other OpenAI path, bytes both ways; without a model, by the first one whose server
         offers it. `call.params` is the body decoded, where it is JSON; the model's name in it, or
@@ -255,7 +271,7 @@ class Kernel:
         Entering waits for the answer's head and raises what the server refused with, UnknownURL if
         it has no such path; leaving closes the upstream. Raises RelayError only.
         """
-        return forwarding.forward(self, model, call, session, strict)
+        return forwarding.forward(self, model, call, session, strict, witness)
 
     def fix_text(self, kind: Kind, params: Mapping[str, Any], text: str, final: bool) -> str:
         """One choice's text so far, repaired by the plugin of the server that answers."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .counting import TokenCount
     from .entry import ServerStatus
     from .forwarding import Forwarded
+    from .tries import Witness
     from .types import Call, Deployment, Kind
 
 
@@ -25,18 +26,22 @@ class KernelAPI(Protocol):
 
     def find(self, name: str | None) -> Deployment: ...
 
+    def members(self, name: str) -> tuple[str, ...]:
+        """Of a pool, the models that may answer for it; none for what is no pool."""
+        ...
+
     def status(self) -> list[ServerStatus]: ...
 
     async def settled(self, timeout: float) -> None: ...
 
     def stream(
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None,
-        session: str | None = None, strict: bool = False,
+        session: str | None = None, strict: bool = False, witness: Witness | None = None,
     ) -> AbstractAsyncContextManager[Answer]: ...  # fmt: skip
 
     def generate(
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None,
-        session: str | None = None, strict: bool = False,
+        session: str | None = None, strict: bool = False, witness: Witness | None = None,
     ) -> Coroutine[Any, Any, Completion]: ...  # fmt: skip
 
     def offers(self, call: Call) -> bool: ...
@@ -45,7 +50,7 @@ class KernelAPI(Protocol):
 
     def forward(
         self, model: str | int | None, call: Call, session: str | None = None,
-        strict: bool = False,
+        strict: bool = False, witness: Witness | None = None,
     ) -> AbstractAsyncContextManager[Forwarded]: ...  # fmt: skip
 
     async def count_tokens(self, params: Mapping[str, Any]) -> TokenCount: ...

@@ -68,7 +68,7 @@ class Snapshot:
         else:
             raise InvalidRequest("'model' must be a string", param="model", code="invalid_type")
         if route is None:
-            raise self._not_found(str(name))
+            raise self.not_found(str(name))
         return route
 
     def _based(self, name: str) -> Route | None:
@@ -78,13 +78,19 @@ class Snapshot:
         routes = self.by_base.get(name, ())
         return first(routes) or next(iter(routes), None)
 
-    def _not_found(self, name: str) -> ModelNotFound:
-        names = [*self.pools, *(name for name in self.routes if name not in self.pools)]
-        near = get_close_matches(name[:SHOWN], names, n=3, cutoff=0.4)
+    def not_found(self, name: str) -> ModelNotFound:
+        """What a name is answered with that nobody has; it offers listed models alone."""
         listed = [n for n, route in self.routes.items() if route.deployment.visible]
-        offered = near or listed[:3]
-        hint = f" Did you mean {', '.join(offered)}?" if offered else " No model is available."
-        return ModelNotFound(f"The model `{printable(name)}` does not exist.{hint}", param="model")
+        return not_found(name, dict.fromkeys([*self.pools, *listed]))
+
+
+def not_found(name: str, listed: Iterable[str]) -> ModelNotFound:
+    """For a model that does not exist, to who may know of these."""
+    names = list(listed)
+    near = get_close_matches(name[:SHOWN], names, n=3, cutoff=0.4)
+    offered = near or names[:3]
+    hint = f" Did you mean {', '.join(offered)}?" if offered else " No model is available."
+    return ModelNotFound(f"The model `{printable(name)}` does not exist.{hint}", param="model")
 
 
 def first(routes: Iterable[Route]) -> Route | None:

@@ -18,11 +18,13 @@ from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any, Self, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import orjson
 
-from . import remote_server
+from . import behalf, remote_server
+from .accounting.caller import Caller
+from .accounting.usage_query import UsageQuery, UsageReport, parameters, read_report
 from .admin import DeploymentView, Found, FoundModel, Series, System, Tried
 from .answer import Answer
 from .applying import Change
@@ -36,8 +38,10 @@ from .health import State
 from .http import HttpClient, Response
 from .kernel import Kernel
 from .plugins import Plugins
+from .remote_server import tupled, view_of
 from .settings import Settings
 from .sse import Splitter
+from .tries import Witness
 from .types import Call, Deployment, Kind, Server
 
 NAME = "relay"
@@ -157,6 +161,9 @@ class RemoteKernel:
         found = next((v for v in self._views or () if name and v.name == name), None)
         return self._kernel.find(name) if found is None else self._deployment(found)
 
+    def members(self, name: str) -> tuple[str, ...]:
+        return next((v.members or () for v in self._views or () if v.name == name), ())
+
     def status(self) -> list[ServerStatus]:
         """A row for each deployment; one for the relay itself where it does not answer."""
         if self._away or self._views is None:
@@ -178,15 +185,15 @@ class RemoteKernel:
 
     def stream(
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None,
-        session: str | None = None, strict: bool = False,
+        session: str | None = None, strict: bool = False, witness: Witness | None = None,
     ) -> AbstractAsyncContextManager[Answer]:  # fmt: skip
-        return self._kernel.stream(kind, params, body, session, strict)
+        return self._kernel.stream(kind, params, body, session, strict, witness)
 
     def generate(
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None = None,
-        session: str | None = None, strict: bool = False,
+        session: str | None = None, strict: bool = False, witness: Witness | None = None,
     ) -> Coroutine[Any, Any, Completion]:  # fmt: skip
-        return self._kernel.generate(kind, params, body, session, strict)
+        return self._kernel.generate(kind, params, body, session, strict, witness)
 
     def offers(self, call: Call) -> bool:
         return self._kernel.offers(call)
@@ -196,9 +203,9 @@ class RemoteKernel:
 
     def forward(
         self, model: str | int | None, call: Call, session: str | None = None,
-        strict: bool = False,
+        strict: bool = False, witness: Witness | None = None,
     ) -> AbstractAsyncContextManager[Forwarded]:  # fmt: skip
-        return self._kernel.forward(model, call, session, strict)
+        return self._kernel.forward(model, call, session, strict, witness)
 
     async def count_tokens(self, params: Mapping[str, Any]) -> TokenCount:
         return await self._kernel.count_tokens(params)
@@ -224,7 +231,7 @@ class RemoteKernel:
 
     async def identify(self, entry: Mapping[str, Any]) -> Found:
         data = await self._call("POST", "/admin/identify", entry)
-        models = tuple(FoundModel(**{**each, "kinds": _tuple(each["kinds"])})
+        models = tuple(FoundModel(**{**each, "kinds": tupled(each["kinds"])})
                        for each in data["models"])  # fmt: skip
         return Found(**{**data, "models": models, "kinds": tuple(data["kinds"])})
 
@@ -254,7 +261,7 @@ class RemoteKernel:
 
     async def reload(self) -> Change:
         data = await self._call("POST", "/admin/config/reload")
-        return Change(**{k: _tuple(v) for k, v in data.items()})
+        return Change(**{k: tupled(v) for k, v in data.items()})
 
     async def export(self, secrets: bool = False) -> str:
         wanted = "?secrets=true" if secrets else ""
@@ -265,18 +272,27 @@ class RemoteKernel:
 
     async def series(self) -> Sequence[Series]:
         data = (await self._call("GET", "/admin/series"))["data"]
-        return [Series(**{k: _tuple(v) for k, v in each.items()}) for each in data]
+        return [Series(**{k: tupled(v) for k, v in each.items()}) for each in data]
+
+    async def usage(self, query: UsageQuery) -> UsageReport:
+        return read_report(await self._call("GET", f"/admin/usage?{urlencode(parameters(query))}"))
+
+    async def caller(self, *, key: str = "", holder: str = "") -> Caller | None:
+        """Who calls with a key, or has signed in with that of an id; None for nobody."""
+        more = behalf.written(key=key, holder=holder)
+        return remote_server.caller_of(await self._call("GET", "/admin/caller", more=more))
 
     async def system(self) -> System:
         data = await self._call("GET", "/admin/system")
-        return System(**{k: _tuple(v) for k, v in data.items()})
+        return System(**{k: tupled(v) for k, v in data.items()})
 
     async def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
+        self, method: str, path: str, body: Mapping[str, Any] | None = None,
+        more: Mapping[str, str] = behalf.NOBODY,
+    ) -> dict[str, Any]:  # fmt: skip
         sent = b"" if body is None else orjson.dumps(body)
-        headers = self._headers if body is None else {
-            **self._headers, "content-type": "application/json"}  # fmt: skip
+        kind = {} if body is None else {"content-type": "application/json"}
+        headers = {**self._headers, **more, **kind}
         async with self._http.request(
             method, f"{self._url}{path}", headers=headers, body=sent
         ) as response:
@@ -286,13 +302,3 @@ class RemoteKernel:
                 return dict(orjson.loads(await response.read(LIMIT)))
             except (ValueError, TypeError):
                 raise UpstreamBadResponse(NOT_OURS) from None
-
-
-def view_of(data: Mapping[str, Any]) -> DeploymentView:
-    """A view as /admin sends it; what a newer relay says beyond it is left out."""
-    names = DeploymentView.__dataclass_fields__
-    return DeploymentView(**{k: _tuple(v) for k, v in data.items() if k in names})
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -12,6 +12,9 @@ from urllib.parse import unquote
 
 import orjson
 
+from . import behalf
+from .accounting.caller import Allowance, Caller
+from .admin import DeploymentView
 from .errors import InvalidRequest, RelayError, UpstreamRejected, error_object
 from .hookspecs import hookimpl
 from .http import HttpClient, Response
@@ -57,6 +60,17 @@ async def list_models(server: Server, client: HttpClient) -> list[Model]:
     return [model_of(view) for view in views if view["name"]]
 
 
+def view_of(data: Mapping[str, Any]) -> DeploymentView:
+    """A view as /admin sends it; what a newer relay says beyond it is left out."""
+    names = DeploymentView.__dataclass_fields__
+    return DeploymentView(**{k: tupled(v) for k, v in data.items() if k in names})
+
+
+def tupled(value: Any) -> Any:
+    """What JSON makes a list of."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 def model_of(view: dict[str, Any]) -> Model:
     """A deployment as a model of the relay's: it turns chats into texts and back itself."""
     known = view["stage"] == "ready"
@@ -67,7 +81,7 @@ def model_of(view: dict[str, Any]) -> Model:
 @hookimpl
 async def stream(server: Server, client: HttpClient, request: Request) -> AsyncIterator[Chunk]:
     body = encoded({**request.params, "model": request.deployment.model})
-    headers = {"content-type": "application/json"}
+    headers = {"content-type": "application/json", **behalf.headers()}
     to = target(server, Call(method="POST", path="/chat/completions", headers=headers, body=body))
     splitter = Splitter(client.settings.max_event)
     exchange = client.request(to.method, to.url, headers=to.headers, body=body)
@@ -116,3 +130,9 @@ async def refusal(response: Response) -> RelayError:
     if not error.get("message"):
         error = {**error, "message": f"the relay answered {response.status}"}
     return UpstreamRejected(response.status, error)
+
+
+def caller_of(data: Mapping[str, Any]) -> Caller | None:
+    """What `/admin/caller` says, of which only the id and the models are told."""
+    allowance = Allowance(models=tuple(data["models"]))
+    return Caller(id=str(data["id"]), allowance=allowance) if data["admitted"] else None

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import platformdirs
 
+from .settings_network import problem_of
 from .settings_page import PageSettings
 
 TRUE = frozenset({"1", "true", "yes", "on"})
@@ -132,6 +133,8 @@ def read(name: str, value: Any, source: str) -> Any:
         raise SettingError(
             f"{source}: a key is a word of ASCII characters, for it goes in a header"
         )
+    if problem := problem_of(name, result):
+        raise SettingError(f"{source}: {problem}")
     if name == "share" and result:
         raise SettingError(f"{source}: {NO_SHARE}")
     choices = item.metadata["choices"]

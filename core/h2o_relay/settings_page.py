@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .settings_field import setting
-from .settings_relay import RelaySettings
+from .settings_network import NetworkSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PageSettings(RelaySettings):
+class PageSettings(NetworkSettings):
     """Most are h2oGPT's, by its names."""
 
     auth: str | None = setting(
@@ -42,6 +42,17 @@ class PageSettings(RelaySettings):
     )
     admin_pass: str | None = setting(
         None, "The password of those who administer the relay.", env=("ADMIN_PASS",), secret=True
+    )
+    user_requests_per_minute: int | None = setting(
+        None, "How many answers a minute each person who is signed in may ask the chat page for; "
+        "where nobody signs in, all together.", low=1,
+    )  # fmt: skip
+    user_tokens_per_minute: int | None = setting(
+        None, "How many tokens a minute each person may use on the chat page, prompts and answers "
+        "together.", unit="tokens", low=1,
+    )  # fmt: skip
+    user_concurrent: int | None = setting(
+        None, "How many answers may run at the same time for each person on the chat page.", low=1
     )
     add_models: bool | None = setting(
         None, "Models may be added in the chat page; if this is not set, they may unless there is "

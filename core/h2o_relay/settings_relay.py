@@ -102,6 +102,14 @@ class RelaySettings:
         None, "Database for that data, as a URL of SQLAlchemy, in place of the file relay.db in "
         "the folder.", secret=True,
     )  # fmt: skip
+    limits_url: str | None = setting(
+        None, "Redis in which several relays count the limits of keys together, as a URL: "
+        "redis://:password@host:6379/0; else each relay counts by itself.", secret=True,
+    )  # fmt: skip
+    usage_days: int = setting(
+        90, "How long it is kept what each request used and has cost; 0 for ever.", unit="days",
+        low=0,
+    )  # fmt: skip
     log_level: str = setting("info", "How much is logged.", choices=LEVELS)
 
     connect_timeout: float = setting(5.0, "To connect to a server.", unit="seconds", low=0.01)

@@ -11,7 +11,7 @@ import logging
 import random
 from collections.abc import Mapping
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from . import retrying
 from .errors import Overloaded, RelayError, UpstreamUnavailable
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from .kernel import Kernel
 
 ONLY = "only-server"
+
+
+class Witness(Protocol):
+    """Is given a request's tries before the first, and so knows of those that fail as well."""
+
+    tries: Tries | None
+
+
 log = logging.getLogger(__name__)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from .as_text import choice_index
-from .chunks import Chunk, Completion
+from .chunks import END, PREFIX, Chunk, Completion
 from .prompts.fit import likely
 from .trimming import text_of
 
@@ -70,35 +70,73 @@ def with_usage(completion: Completion, params: Mapping[str, Any]) -> Completion:
 
 
 class UsageWatch:
-    """Watches one stream for its usage; without one it has counted what was said."""
+    """Watches one stream for its usage; without one it has counted what was said.
 
-    def __init__(self, kind: str, params: Mapping[str, Any]) -> None:
-        self._kind, self._params = kind, params
-        self._pieces = 0  # checked chunks: one event with a piece of content each
+    `hide` is for usage that the relay alone has asked for: the caller does not see it.
+    """
+
+    __slots__ = ("_event", "_hide", "_kind", "_params", "_said", "_unchecked", "told")
+
+    def __init__(self, kind: str, params: Mapping[str, Any], hide: bool = False) -> None:
+        self._kind, self._params, self._hide = kind, params, hide
+        self._unchecked = 0
         self._said: dict[int, list[str]] = {}
         self._event: Mapping[str, Any] = {}
-        self.told = False
+        self.told: Mapping[str, Any] | None = None
+        """What the server said."""
 
-    def note(self, chunk: Chunk) -> None:
-        if chunk.checked:
-            self._pieces += 1
-            return
+    def shown(self, chunk: Chunk) -> Chunk | None:
+        """What the caller is to see of a chunk that was not `checked`: those have one event with a
+        piece of content each.
+        """
+        self._unchecked += 1
+        hidden = False
         for event in chunk.events():
-            self.told = self.told or bool(event.get("usage"))
+            if event.get("usage"):
+                self.told = event["usage"]
+                hidden = hidden or self._hide
             for choice in event.get("choices") or ():
                 self._event = event
                 words = self._said.setdefault(choice_index(choice), [])
                 words.append(spoken(choice.get("delta") or choice))
+        return self._without(chunk) if hidden else chunk
 
-    def missing(self) -> Chunk | None:
-        """The event that a stream without usage lacks at its end, once."""
-        if self.told:
-            return None
-        self.told = True
+    def _without(self, chunk: Chunk) -> Chunk | None:
+        """A chunk without the usage; its other events keep their bytes."""
+        kept, events = [], []
+        for payload, event in zip(chunk.payloads(), chunk.events(), strict=True):
+            if not event.get("usage"):
+                kept.append(PREFIX + payload + END)
+                events.append(event)
+            elif event.get("choices"):
+                rest = {name: value for name, value in event.items() if name != "usage"}
+                kept.append(PREFIX + orjson.dumps(rest) + END)
+                events.append(rest)
+        return Chunk(b"".join(kept), events) if kept else None
+
+    def usage(self, pieces: int) -> Mapping[str, Any]:
+        """What was told, else an estimate; `pieces` are all chunks so far."""
+        if self.told is not None:
+            return self.told
         texts = ["".join(words) for words in self._said.values()]
-        said = sum(map(likely, texts)) + self._pieces
-        usage = estimated(prompt_tokens(self._params), said)
+        said = sum(map(likely, texts)) + max(0, pieces - self._unchecked)
+        return estimated(prompt_tokens(self._params), said)
+
+    def missing(self, pieces: int) -> Chunk | None:
+        """The event that a stream without usage lacks at its end, once."""
+        if self.told is not None or self._hide:
+            return None
+        usage = self.told = self.usage(pieces)
         id, model = self._event.get("id"), self._event.get("model")
         return Chunk.of(
             None, id=str(id or ""), model=str(model or ""), kind=self._kind, usage=usage
         )
+
+
+def asking(params: Mapping[str, Any], body: bytes | None) -> tuple[dict[str, Any], bytes | None]:
+    """A stream's request that asks for its usage as well. The caller's bytes stay as they are."""
+    asked = {**params, "stream_options": {"include_usage": True}}
+    told = body.rstrip() if body is not None else b""
+    if not told.endswith(b"}") or "stream_options" in params:
+        return asked, None
+    return asked, told[:-1] + b',"stream_options":{"include_usage":true}}'

@@ -16,7 +16,7 @@ from .max_time import FIELD as TIME
 from .max_time import is_limited
 from .preparing import prepare
 from .route import Route
-from .tries import Tries
+from .tries import Tries, Witness
 from .trimming import FIELD
 from .turn import dropped, entered, is_a, over, patience, refuse
 from .types import Kind, Request
@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 
 async def ask(
     kernel: Kernel, kind: Kind, params: Mapping[str, Any], body: bytes | None,
-    session: str | None = None, strict: bool = False,
+    session: str | None = None, strict: bool = False, witness: Witness | None = None,
 ) -> Completion:  # fmt: skip
     """A whole answer, assembled from a stream where that is what can be cancelled."""
     tries = Tries(kernel, params, session)
+    if witness is not None:
+        witness.tries = tries
     if strict or kernel.settings.strict_params:
         tries.strict = True
     route = tries.at_once() or await tries.first()

@@ -45,6 +45,8 @@ RULES = [
     ({"h2ogpt_api_keys": BOTH, "enforce_h2ogpt_api_key": True}, True, True, {ONE, TWO}),
     ({"h2ogpt_api_keys": BOTH, "enforce_h2ogpt_api_key": False}, False, False, {ONE, TWO}),
     ({"api_key": OWN, "enforce_h2ogpt_api_key": False}, True, False, {OWN}),
+    ({"enforce_h2ogpt_api_key": True}, True, True, set()),
+    ({"enforce_h2ogpt_api_key": True, "api_key": OWN}, True, True, {OWN}),
     (
         {"api_key": OWN, "h2ogpt_api_keys": BOTH, "enforce_h2ogpt_api_key": False},
         True, False, {OWN, ONE, TWO},
@@ -83,13 +85,6 @@ def test_what_is_no_list_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(SettingError, match="not a list of texts") as caught:
         keys(h2ogpt_api_keys=text)
     assert ONE not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["api", "ui"])
-def test_nothing_can_be_enforced_without_a_key(name: str) -> None:
-    with pytest.raises(SettingError, match=f"--enforce_h2ogpt_{name}_key: there is no key"):
-        keys(**{f"enforce_h2ogpt_{name}_key": True})
-    assert keys(**{f"enforce_h2ogpt_{name}_key": True, "api_key": OWN}).needed
 
 
 def test_a_key_for_the_page_is_asked_for_apart() -> None:

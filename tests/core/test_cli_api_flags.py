@@ -120,8 +120,8 @@ def test_one_process_serves_the_api(call: H2O, served: list[Any], word: str) -> 
 @pytest.mark.parametrize(
     ("variable", "says"),
     [
-        ("H2OGPT_OPENAI_CERT_PATH", "put a server that speaks https in front"),
-        ("H2OGPT_OPENAI_KEY_PATH", "put a server that speaks https in front"),
+        ("H2OGPT_OPENAI_CERT_PATH", "--ssl-certfile and --ssl-keyfile"),
+        ("H2OGPT_OPENAI_KEY_PATH", "--ssl-certfile and --ssl-keyfile"),
         ("H2OGPT_OPENAI_USER", "keys say who may use it"),
         ("H2OGPT_OPENAI_BASE_FILE_PATH", "keeps no files"),
         ("H2OGPT_OPENAI_WORKERS", "one process serves the API"),

@@ -182,7 +182,6 @@ def test_other_flags_are_answered(call: H2O, served: list[Any]) -> None:
         ("--auth=closed", "--auth_access=closed"),
         ("--auth=[(a,b)]", "--auth is not a list of pairs"),
         ("--h2ogpt_api_keys=not-there.json", "cannot read not-there.json"),
-        ("--enforce_h2ogpt_ui_key=True", "there is no key"),
         ("--share=True", "there is no public link"),
         ("--auth_access=ajar", "not one of open, closed"),
         ("--save_dir=~nobody-here/x", "--save-dir: ~nobody-here is nobody's home folder"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -29,6 +30,7 @@ from h2o_relay.pools import PoolSpec
 from h2o_relay.testing.scripts import json as answer
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import Answer, Received
+from h2o_relay_proxy.seeing.troubles import Trouble, Troubles
 
 from .identify_servers import Background, Product, listed
 from .running_relay import ADMIN, KEY, Relay, Running
@@ -219,9 +221,9 @@ def test_the_address_may_be_written_in_many_ways(given: str | None, url: str) ->
 # The table
 
 
-def shown(*rows: Row, width: int = 200, color: bool = False) -> str:
+def shown(*rows: Row, width: int = 200, color: bool = False, wrong: tuple[str, ...] = ()) -> str:
     out = Console(file=StringIO(), width=width, color_system="standard" if color else None)
-    out.print(status_table.live(rows, "http://r", "", NOW, width))
+    out.print(status_table.live(rows, "http://r", wrong, NOW, width))
     text = out.file.getvalue()  # type: ignore[attr-defined]
     return str(text)
 
@@ -396,7 +398,7 @@ async def test_lists_that_are_polled_are_told_only_when_they_change() -> None:
 
     async def models(request: Received, answering: Answer) -> None:
         nonlocal looks
-        looks += 1
+        looks += request.path == "/v1/models"
         names = ["m"] if looks < 3 else ["m", "n"]
         await answer(listed("relay", *names))(request, answering)
 
@@ -429,6 +431,83 @@ def test_a_terminal_is_watched_unless_it_is_said_otherwise(
     assert status._watches(flags) is watches
 
 
+# What is wrong with the relay itself
+
+
+class Broken:
+    """Something that a desk asks how it is."""
+
+    def __init__(self) -> None:
+        self.problem = ""
+
+    def __call__(self) -> str:
+        return self.problem
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Broken:
+    """The store of usage of every relay that is started."""
+    found = Broken()
+    init = Troubles.__init__
+    monkeypatch.setattr(
+        Troubles, "__init__", lambda self, **parts: init(self, **{**parts, "usage": found})
+    )
+    return found
+
+
+def test_the_operator_is_told_what_is_wrong_since_when_and_what_to_do(
+    call: H2O, broken: Broken
+) -> None:
+    with Running("echo:a") as relay:
+        words = ("--url", relay.url, "--key", ADMIN)
+        code, _, err = call(*words)
+        assert (code, err) == (0, "")
+        broken.problem = "the disk is \x1b[31mfull"
+        code, _, err = call(*words)
+        assert code == 0, "the models answer"
+        assert "\x1b" not in err
+        line = err.strip()
+        assert line.startswith(f"{relay.url}: usage: the disk is ")
+        assert re.search(r" \(for \d+ s\): bring the store back", line)
+        told = json.loads(call(*words, "--json")[1])["trouble"]
+        assert [(one["part"], one["problem"]) for one in told] == [("usage", broken.problem)]
+        assert abs(told[0]["since"] - time.time()) < 60
+        broken.problem = ""
+        assert json.loads(call(*words, "--json")[1])["trouble"] == []
+
+
+def test_others_are_told_that_something_is_wrong(call: H2O, broken: Broken) -> None:
+    broken.problem = "secret-canary"
+    with Running("echo:a") as relay:
+        for key in (KEY, None):
+            words = ("--key", key) if key else ()
+            _, out, err = call("--url", relay.url, *words)
+            assert "secret-canary" not in out + err
+            if key:
+                assert "something is wrong with its keys, limits or usage: its log" in err
+
+
+def test_it_is_watched(broken: Broken, patience: list[subprocess.Popen[str]]) -> None:
+    with Running("echo:a") as relay:
+        words = ["status", "--json", "--watch", "--url", relay.url, "--key", ADMIN]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen([*PROGRAM, *words], stdout=pipe, stderr=pipe, text=True)
+        patience.append(process)
+        lines = reading(process)
+        assert next(lines)["trouble"] == []
+        broken.problem = "full"
+        assert next(line for line in lines if line["trouble"])["trouble"][0]["problem"] == "full"
+        broken.problem = ""
+        assert next(line for line in lines if not line["trouble"])["models"][0]["model"] == "a"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE)
+
+
+def test_a_terminal_has_a_line_for_each() -> None:
+    text = shown(row_of(), wrong=("no relay answers", "usage: full"))
+    assert text.rstrip().endswith("no relay answers\nusage: full")
+
+
 # docs/status.md
 
 
@@ -437,4 +516,6 @@ def test_the_page_has_every_state_and_every_field() -> None:
     for state, meaning in MEANINGS.items():
         assert f"| `{state}` | {meaning} |" in page
     for item in fields(Row):
+        assert f"`{item.name}`" in page
+    for item in fields(Trouble):
         assert f"`{item.name}`" in page

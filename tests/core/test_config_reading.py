@@ -302,13 +302,16 @@ pools:
     [
         (
             "- inference_server: echo",
-            "line 1: it is no mapping with settings, models, pools; begin",
+            "line 1: it is no mapping with settings, models, pools, prices; begin",
         ),
         ("hello", "line 1: it is no mapping with settings, models, pools"),
         ("openai_port: 1", "line 1: openai_port: settings stand below `settings:`"),
         ("model_list: []", "line 1: model_list: models stand below `models:`"),
         ("setings: {}", "line 1: setings: there is no such section; did you mean 'settings'?"),
-        ("xyzzy: {}", "line 1: xyzzy: there is no such section; there are settings, models, pools"),
+        (
+            "xyzzy: {}",
+            "line 1: xyzzy: there is no such section; there are settings, models, pools, prices",
+        ),
         ("settings: [a]", "line 1: settings: settings are `name: value`, one on a line"),
         ("models: {a: b}", "line 1: models: models are a list of entries"),
         ("models: ${env.KEY}", "line 1: models: models are a list of entries"),

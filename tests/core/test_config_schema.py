@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from h2o_relay.accounting.prices import Price
 from h2o_relay.config import ConfigError, document, parse_config, schema
 from h2o_relay.config.entry_help import ENTRY_HELP
 from h2o_relay.config.problems import Problems
@@ -52,6 +53,11 @@ GOOD = [
         "members: [a], resume: '${env.ON}'", "members: [a], fallback: b",
         "members: [a], fallback: null",
     )),
+    "prices:", "prices: {}", "prices: {models: }", "prices: {currency: EUR}",
+    *(f"prices: {{models: {{'a*': {{{text}}}}}}}" for text in (
+        "input: 1, output: 2.5", "input: 0, output: 0, cached_input: 1",
+        "input: '${env.N}', output: 1", "input: 1, output: 1, cached_input: null",
+    )),
 ]  # fmt: skip
 BAD = [
     "[]", "x", "5", "setings: {}", "port: 80", "settings: []", "models: {}", "pools: []",
@@ -86,6 +92,13 @@ BAD = [
         "members: [a], queue: null",
         "members: [a], queue: '5'", "members: [a], queue: 1.5", "members: [a], resume: 'yes'",
         "members: [a], fallback: 5", "members: [a], fallback: ' '", "members: [a], spillover: 1",
+    )),
+    "prices: []", "prices: {currency: 5}", "prices: {currency: ''}", "prices: {a: {input: 1}}",
+    "prices: {models: []}", "prices: {models: {a: 1}}",
+    "prices: {models: {' ': {input: 1, output: 1}}}",
+    *(f"prices: {{models: {{a: {{{text}}}}}}}" for text in (
+        "", "input: 1", "input: 1, output: -1", "input: '1', output: 1", "input: true, output: 1",
+        "input: null, output: 1", "input: 1, output: 1, cached: 1",
     )),
 ]  # fmt: skip
 READER_ALONE = {
@@ -147,9 +160,12 @@ def test_everything_is_there_and_explained() -> None:
     assert {*keys.known(), "visible"} == set(entry["properties"])
     assert {*keys.OWN, "visible"} == set(ENTRY_HELP)
     assert set(pool["properties"]) == set(READERS)
-    closed = (SCHEMA, parts["settings"], entry, pool)
+    price = parts["prices"]["properties"]["models"]["additionalProperties"]
+    assert set(price["properties"]) == {item.name for item in fields(Price)}
+    closed = (SCHEMA, parts["settings"], entry, pool, parts["prices"], price)
     assert all(part["additionalProperties"] is False for part in closed)
-    for part in (parts, settings, entry["properties"], pool["properties"]):
+    for part in (parts, settings, entry["properties"], pool["properties"],
+                 parts["prices"]["properties"], price["properties"]):  # fmt: skip
         assert all(value["description"] for value in part.values())
     for name, value in settings.items():
         assert value["description"] == about(name).metadata["help"]

@@ -117,6 +117,8 @@ def test_settings_come_back(name: str) -> None:
             "auth": '[["a", "${b}"]]',
             "visible_models": "['a']",
         }[name]
+    if name in ("root_path", "cors_origins"):
+        value = {"root_path": "/llm", "cors_origins": "https://app.example.com"}[name]
     if name == "chat_template":
         value = "{{ messages[0].content }} ${x}"
     text = entries_yaml((), (), {name: value, "height": None} if name != "height" else {name: 300})

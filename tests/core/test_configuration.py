@@ -220,3 +220,22 @@ def test_a_mistake_in_an_entry_is_one_sentence(entry: dict[str, object], message
         spec_of(entry, quick(), Plugins.discover())
     assert re.search(message, caught.value.message)
     assert "\n" not in caught.value.message
+
+
+async def test_prices_are_those_of_the_file_as_it_is(tmp_path: Path) -> None:
+    def costs(amount: int) -> str:
+        return f"prices: {{models: {{a: {{input: {amount}, output: 0}}}}}}\n"
+
+    async with served(tmp_path, "a", more=costs(1)) as relay:
+        assert relay.configuration.prices.cost("a", "", 1_000_000, 0, 0) == 1
+        change = await relay.reload("a", more=costs(2))
+        assert change.notes == ("prices changed",)
+        assert relay.configuration.prices.cost("a", "", 1_000_000, 0, 0) == 2
+        with pytest.raises(InvalidRequest, match="is not a number from 0"):
+            await relay.reload("a", more=costs(-1))
+        assert relay.configuration.prices.cost("a", "", 1_000_000, 0, 0) == 2
+        admin = Administration(relay.kernel, configuration=relay.configuration)
+        assert "input: 2" in await admin.export()
+        assert (await relay.reload("a", more=costs(2))).notes == ()
+        await relay.reload("a")
+        assert not relay.configuration.prices

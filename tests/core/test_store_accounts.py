@@ -6,11 +6,12 @@ import asyncio
 import base64
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from databases import DATABASES, fresh
 from sqlalchemy import text
 
 from h2o_relay.errors import InvalidRequest, NotFound, StoreError
@@ -23,9 +24,15 @@ RFC_7914 = bytes.fromhex(
 )  # section 12: "password", "NaCl", N = 1024, r = 8, p = 16
 
 
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with fresh(request.param, tmp_path) as found:
+        yield found
+
+
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with Store(f"sqlite:///{tmp_path}/relay.db") as opened:
+async def store(url: str) -> AsyncIterator[Store]:
+    async with Store(url) as opened:
         yield opened
 
 
@@ -199,8 +206,8 @@ async def test_any_other_password(accounts: Accounts, password: str) -> None:
     assert await accounts.verify("Ada", password[:-1]) is None
 
 
-async def test_one_of_many_gets_a_name(tmp_path: Path, accounts: Accounts) -> None:
-    async with Store(f"sqlite:///{tmp_path}/relay.db") as other:
+async def test_one_of_many_gets_a_name(url: str, accounts: Accounts) -> None:
+    async with Store(url) as other:
         both = [accounts, Accounts(other)]
         tries = [both[n % 2].register("Ada", f"password {n}") for n in range(8)]
         results = await asyncio.gather(*tries, return_exceptions=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from databases import DATABASES, fresh
 
 from h2o_relay.errors import InvalidRequest, StoreError
 from h2o_relay.store import AddedModels, Store, Vote, Votes
@@ -18,9 +19,10 @@ ENTRY: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/relay.db"
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with fresh(request.param, tmp_path) as found:
+        yield found
 
 
 @pytest.fixture

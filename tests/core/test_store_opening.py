@@ -322,16 +322,17 @@ def test_a_store_of_the_first_release_is_read(path: Path, url: str) -> None:
     assert holds(url) == FIRST_HOLDS
 
 
-SECOND = '''
-"""Keys."""
+NEXT = "9999"
+SECOND = f'''
+"""What comes next."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "{NEXT}"
+down_revision = "{tables.SCHEMA}"
 
 def upgrade() -> None:
-    op.create_table("keys", sa.Column("id", sa.Integer, primary_key=True))
+    op.create_table("nexts", sa.Column("id", sa.Integer, primary_key=True))
     with op.batch_alter_table("votes") as batch:
         batch.add_column(sa.Column("weight", sa.Double, nullable=False, server_default="1"))
     FAIL
@@ -342,9 +343,9 @@ def second(folder: Path, monkeypatch: pytest.MonkeyPatch, then: str) -> None:
     """The program that comes after this one."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(migrating.MIGRATIONS, folder)
-    (folder / "versions" / "0002_keys.py").write_text(SECOND.replace("FAIL", then))
+    (folder / "versions" / "9999_next.py").write_text(SECOND.replace("FAIL", then))
     monkeypatch.setattr(migrating, "MIGRATIONS", folder)
-    monkeypatch.setattr(migrating, "SCHEMA", "0002")
+    monkeypatch.setattr(migrating, "SCHEMA", NEXT)
 
 
 async def test_an_upgrade_keeps_what_is_there(
@@ -356,7 +357,7 @@ async def test_an_upgrade_keeps_what_is_there(
         assert await all_of(store) == FIRST_HOLDS
         assert await store.run(lambda s: s.execute(text("SELECT weight FROM votes")).scalar()) == 1
     [version] = plain(path, "SELECT version_num FROM alembic_version")
-    assert version == [("0002",)]
+    assert version == [(NEXT,)]
 
 
 def test_an_upgrade_that_fails_changes_nothing(
@@ -367,7 +368,9 @@ def test_an_upgrade_that_fails_changes_nothing(
         second(tmp_path / "next", patch, 'op.execute("nonsense")')
         assert "syntax error" in refusal(url)
     names, version = plain(
-        path, "SELECT name FROM sqlite_master WHERE name = 'keys'", "SELECT * FROM alembic_version"
+        path,
+        "SELECT name FROM sqlite_master WHERE name IN ('keys', 'nexts')",
+        "SELECT * FROM alembic_version",
     )
     assert (names, version) == ([], [("0001",)])
     assert holds(url) == FIRST_HOLDS
@@ -380,7 +383,7 @@ def test_a_newer_schema_is_not_touched(
         second(tmp_path / "next", patch, "")
         opened(url)
     assert refusal(url) == (
-        f"the store ({path}) was written by a newer h2o relay: its schema is 0002, and this one "
+        f"the store ({path}) was written by a newer h2o relay: its schema is {NEXT}, and this one "
         f"knows up to {tables.SCHEMA}; update h2o relay, or name another store"
     )
 
@@ -402,10 +405,10 @@ def test_a_new_migration_can_be_read(tmp_path: Path) -> None:
     config = Config()
     config.set_main_option("script_location", str(folder))
     script = ScriptDirectory.from_config(config)
-    script.generate_revision("0002", "keys and usage", head="head")
-    made = folder / "versions" / "0002_keys_and_usage.py"
-    assert made.read_text().startswith('"""Keys and usage."""\n')
-    assert ScriptDirectory.from_config(config).get_heads() == ["0002"]
+    script.generate_revision(NEXT, "and on", head="head")
+    made = folder / "versions" / "9999_and_on.py"
+    assert made.read_text().startswith('"""And on."""\n')
+    assert ScriptDirectory.from_config(config).get_heads() == [NEXT]
 
 
 # What it costs those who do not use it.

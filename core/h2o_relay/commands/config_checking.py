@@ -85,6 +85,7 @@ def told(found: Config, notes: Sequence[str]) -> None:
     """Say what a good file has."""
     counts = [(len(found.settings), "setting"), (len(found.entries), "model entry"),
               (len(found.pools), "pool")]  # fmt: skip
+    counts += [(len(found.prices.models), "price")] if found.prices else []
     plural = {"model entry": "model entries"}
     parts = [f"{n} {word if n == 1 else plural.get(word, word + 's')}" for n, word in counts]
     click.echo(f"{found.path}: no mistakes in {', '.join(parts[:-1])} and {parts[-1]}")

@@ -1,4 +1,4 @@
-"""`h2o config show`: every setting that is in force and where it is from, the models, the pools."""
+"""`h2o config show`: every setting that is in force and where it is from, models, pools, prices."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SERVER_STRINGS = frozenset({"inference_server", "default_server"})
 @setting_options(listening=True)
 def show(servers: tuple[str, ...], **flags: Any) -> None:
     """What `h2o run` would serve with the same words: every setting with its value and its origin
-    (a flag, a variable, a line of the file, the default), the models and the pools.
+    (a flag, a variable, a line of the file, the default), the models, the pools and the prices.
 
     Secrets are not shown.
 
@@ -53,6 +53,9 @@ def show(servers: tuple[str, ...], **flags: Any) -> None:
         "models": _models(specs, file, plugins),
         "pools": [{"name": pool.name, **pool.written(), "from": file.origin(f"pools.{pool.name}")}
                   for pool in (file.pools if file else ()) if file],
+        "prices": [{"model": name, "currency": file.prices.currency, **price.written(),
+                    "from": file.origin(f"prices.models.{name}")}
+                   for name, price in (file.prices.models.items() if file else ()) if file],
     }  # fmt: skip
     if flags.get("json"):
         print_json(data)
@@ -112,6 +115,13 @@ def _print(data: Mapping[str, Any]) -> None:
             ("", "Model", "Server", "From"),
             [(row["number"], row["name"] or "(what the server lists)", row["server"], row["from"])
              for row in data["models"]],
+        )  # fmt: skip
+    if data["prices"]:
+        click.echo()
+        print_table(
+            ("Price of a million tokens of", "Currency", "Input", "Output", "Cached", "From"),
+            [(row["model"], row["currency"], row["input"], row["output"], row.get("cached_input"),
+              row["from"]) for row in data["prices"]],
         )  # fmt: skip
     if data["pools"]:
         click.echo()

@@ -8,10 +8,16 @@ import sys
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def log_to_stderr(level: str) -> None:
-    """Log to stderr, from `level` on; of other people's libraries warnings and worse only."""
+def log_to_stderr(level: str, form: str = "text") -> None:
+    """Log to stderr, from `level` on, as `text` or `json`; of other people's libraries warnings and
+    worse only.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_wanted)
+    if form == "json":
+        from ..json_log import JsonFormatter
+
+        handler.setFormatter(JsonFormatter())
     logging.basicConfig(handlers=[handler], format=FORMAT, level=level.upper())
 
 

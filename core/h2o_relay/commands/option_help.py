@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import settings as table
+from ..settings_network import NAMES as FRONT
 from ..settings_page import NAMES as PAGE
 
 GROUPS = ("Servers", "Prompts", "Network", "Chat page", "Timeouts", "Limits", "Other")
@@ -36,7 +37,7 @@ PROMPTS = frozenset(
 NETWORK = frozenset(
     {
         "host", "ui", "openai_server", "allow_api", "api_key", "allow_open", "http_proxy",
-        "https_proxy", "no_proxy", "ca_file",
+        "https_proxy", "no_proxy", "ca_file", "allowed_hosts", *FRONT,
     }
 )  # fmt: skip
 

@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from .. import settings as table
 from ..settings import Origin, SettingError, Settings
+from ..settings_network import NAMES as NETWORK
 from ..settings_page import NAMES as PAGE
 from ..settings_secret import NO_PROXY_URL, PROXIES, checked, is_proxy, kept
 from .argv import BadSwitch, normalise, repeated
@@ -33,6 +34,7 @@ LISTENING = frozenset(
         "drain_timeout",
         "read_timeout",
         "max_body",
+        *NETWORK,
         *PAGE,
     }
 )

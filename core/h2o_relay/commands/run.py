@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 
 FRONTENDS = "h2o_relay.frontends"
 SECRETS = {
-    "auth": "H2O_AUTH", "h2ogpt_api_keys": "H2O_H2OGPT_API_KEYS", "admin_pass": "ADMIN_PASS"
+    "auth": "H2O_AUTH", "h2ogpt_api_keys": "H2O_H2OGPT_API_KEYS", "admin_pass": "ADMIN_PASS",
+    "ssl_keyfile_password": "H2O_SSL_KEYFILE_PASSWORD",
 }  # fmt: skip
+LISTS = frozenset({"auth", "h2ogpt_api_keys"})
+"""Those that may also be the path of a file."""
 Serve = Callable[..., int | None]
 """`serve(settings, servers, pools=..., config=...)`: what a frontend is asked to do."""
 pool_option = valued(
@@ -103,7 +106,7 @@ def start(
     settings = two_ports(settings)
     refuse_own_address(servers, settings)
     warn_of_keys(read, specs, [*texts, flags.get("inference_server")], flags)
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format)
     run_async(check_templates(read))
     serve = frontend("proxy")
     if not given and settings.discover:
@@ -162,7 +165,7 @@ def warn_of_keys(
         warn(f"--api-key holds the key and {seen}; use --api-key=env:NAME or file:PATH")
     for name, variable in SECRETS.items():
         value = str(flags.get(name) or "")
-        if value.startswith(("[", "(")) or (name == "admin_pass" and is_typed(value)):
+        if value.startswith(("[", "(")) or (name not in LISTS and is_typed(value)):
             warn(f"--{name} holds a secret and {seen}; {variable} can hold it")
     masked = [server.shown for server in servers_of(read)]
     for shown, spec in zip(masked, given, strict=True):
@@ -184,13 +187,19 @@ def check_access(settings: Settings) -> None:
     """Raise SettingError where the settings do not tell who may use the relay, or where its data
     is kept.
     """
+    from ..accounting.stored_keys import any_stored
     from ..api_keys import ApiKeys
     from ..auth_settings import read_auth
     from ..settings import store_url
 
     read_auth(settings)
-    ApiKeys(settings)
+    keys = ApiKeys(settings).current()
     store_url(settings)
+    for name in ("api", "ui"):
+        wanted = getattr(settings, f"enforce_h2ogpt_{name}_key")
+        if wanted and not (keys or any_stored(replace(settings, enforce_h2ogpt_api_key=None))):
+            warn(f"--enforce_h2ogpt_{name}_key: there is no key yet, so that nobody gets in; make "
+                 "one with: h2o keys create NAME")  # fmt: skip
 
 
 def two_ports(settings: Settings) -> Settings:
@@ -222,14 +231,17 @@ def refuse_nothing(settings: Settings) -> None:
 
 
 def refuse_open(settings: Settings) -> None:
-    """Raise Mistake for a relay that everybody could use."""
+    """Raise Mistake for a relay that everybody could use, unless that is wanted."""
+    from ..accounting.stored_keys import any_stored
     from ..hosts import is_exposed
 
-    if not is_exposed(settings):
+    if not is_exposed(settings) or any_stored(settings):
+        if settings.allow_open and is_exposed(replace(settings, allow_open=False)):
+            warn(f"--allow-open: anybody who reaches {settings.host} can use this relay")
         return
     raise Mistake(
         f"listening on {settings.host} without a key would let anybody use it",
-        "set a key (H2O_API_KEY or --api-key file:PATH), or pass --allow-open",
+        "make a key (h2o keys create NAME, or --api-key file:PATH), or pass --allow-open",
     )
 
 

@@ -63,7 +63,8 @@ def relay_url(settings: Settings) -> str:
     """Where a relay with these settings answers on this machine."""
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     host = f"[{host}]" if ":" in host else host
-    return f"http://{host}:{settings.openai_port}/v1"
+    scheme = "https" if settings.ssl_certfile else "http"
+    return f"{scheme}://{host}:{settings.openai_port}/v1"
 
 
 async def relay_models(url: str, settings: Settings) -> list[dict[str, Any]] | None:

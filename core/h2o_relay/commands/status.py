@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from .status_rows import Row, chosen
 
 if TYPE_CHECKING:
     from .status_source import News
+    from .status_trouble import Trouble
 
 REFRESH = 2  # times a second that a table is drawn anew, for its clocks
 
@@ -35,8 +36,8 @@ def status(models: tuple[str, ...], **flags: Any) -> int:
     """Show each model's state, since when and why, its speed, and the requests it has.
 
     The relay's admin key shows more than a caller's: the servers, their own load, their last
-    errors, models that are not listed. Ctrl-C ends it. Exits with 0 if every model can answer, 1
-    if one cannot, 3 if no relay answers.
+    errors, models that are not listed, and what is wrong with the relay itself. Ctrl-C ends it.
+    Exits with 0 if every model can answer, 1 if one cannot, 3 if no relay answers.
 
     \b
     h2o status
@@ -68,11 +69,12 @@ async def _once(relay: RelayClient, names: Sequence[str], as_json: bool) -> int:
     from .tables import print_json
 
     async with relay:
-        rows = chosen(await looked(relay), names)
+        news = await looked(relay)
+    rows = chosen(news.rows, names)
     if as_json:
-        print_json(told(relay.url, rows))
+        print_json(told(relay.url, rows, news.troubles))
     else:
-        _print(rows, relay.url)
+        _print(rows, relay.url, news)
     return 0 if rows and all(row.answers for row in rows) else FAILED
 
 
@@ -86,10 +88,10 @@ async def _watch(relay: RelayClient, names: Sequence[str], as_json: bool) -> int
         async for new in news:
             rows = chosen(new.rows, names)
             if as_json:
-                line = told(relay.url, rows) | {"problem": new.problem or None}
+                line = told(relay.url, rows, new.troubles) | {"problem": new.problem or None}
                 click.echo(json.dumps(line, ensure_ascii=False))
             else:
-                _print(rows, relay.url, new.problem)
+                _print(rows, relay.url, new)
                 click.echo()
     return 0
 
@@ -98,13 +100,16 @@ async def _draw(news: AsyncGenerator[News, None], url: str, names: Sequence[str]
     from rich.live import Live
 
     from .status_table import live
+    from .status_trouble import lines
     from .tables import console
 
     out = console()
     new = await anext(news)  # what is wrong from the beginning is told on a clean screen
 
     def drawn() -> Any:
-        return live(chosen(new.rows, names), url, new.problem, time.time(), out.width)
+        now = time.time()
+        wrong = [line for line in (new.problem, *lines(new.troubles, now)) if line]
+        return live(chosen(new.rows, names), url, wrong, now, out.width)
 
     with Live(console=out, refresh_per_second=REFRESH, get_renderable=drawn) as screen:
         async for later in news:
@@ -113,19 +118,22 @@ async def _draw(news: AsyncGenerator[News, None], url: str, names: Sequence[str]
     return 0
 
 
-def told(url: str, rows: Sequence[Row]) -> dict[str, Any]:
+def told(url: str, rows: Sequence[Row], troubles: Iterable[Trouble] = ()) -> dict[str, Any]:
     """For programs; durations are seconds, points in time Unix time."""
     models = [asdict(row) | {"answers": row.answers} for row in rows]
-    return {"url": url, "models": models}
+    return {"url": url, "models": models, "trouble": [asdict(one) for one in troubles]}
 
 
-def _print(rows: Sequence[Row], url: str, problem: str = "") -> None:
+def _print(rows: Sequence[Row], url: str, news: News) -> None:
     from .status_table import summary, table
+    from .status_trouble import lines
     from .tables import console
 
     out = console()
     with out.capture() as captured:
         out.print(table(rows, time.time(), out.width))
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
-    if not rows or problem:
-        click.echo(f"{url}: {problem or summary(rows)}", err=True)
+    if not rows or news.problem:
+        click.echo(f"{url}: {news.problem or summary(rows)}", err=True)
+    for line in lines(news.troubles, time.time()):
+        click.echo(f"{url}: {line}", err=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .failures import Failure
 from .relay_client import NoRelay, Refused, RelayClient
 from .status_rows import Row, of_model, of_view
+from .status_trouble import Trouble, troubles
 
 PACE = 1.0  # seconds between looks where nothing tells of changes, and between tries
 CLOSED = frozenset({401, 403, 404})
@@ -26,10 +27,15 @@ class News:
 
     rows: tuple[Row, ...]
     problem: str = ""
+    troubles: tuple[Trouble, ...] = ()
 
 
-async def looked(relay: RelayClient) -> list[Row]:
-    """The models as they are now. Raises NoRelay, Failure."""
+async def looked(relay: RelayClient) -> News:
+    """All as it is now. Raises NoRelay, Failure."""
+    return News(tuple(await _rows(relay)), troubles=await troubles(relay))
+
+
+async def _rows(relay: RelayClient) -> list[Row]:
     if relay.admin:
         try:
             data = await relay.ask("GET", ADMIN, relay.admin)
@@ -43,6 +49,31 @@ async def followed(relay: RelayClient) -> AsyncGenerator[News, None]:
     """The same at once and whenever it changes, without an end. A relay that goes away later is
     waited for. Close it. Raises NoRelay, Failure for one that is not there in the beginning.
     """
+    known: News | None = None
+    async with aclosing(_models(relay)) as models:
+        coming = asyncio.ensure_future(anext(models))
+        try:
+            while True:
+                done, _ = await asyncio.wait({coming}, timeout=None if known is None else PACE)
+                news = await coming if done else known
+                assert news is not None
+                found = replace(news, troubles=await troubles(relay))
+                if done or known is None or _parts(found) != _parts(known):
+                    yield found
+                known = found
+                if done:
+                    coming = asyncio.ensure_future(anext(models))
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+
+
+def _parts(news: News) -> list[str | None]:
+    """Which are in trouble: what they say of it has figures that change all the time."""
+    return [trouble.part for trouble in news.troubles]
+
+
+async def _models(relay: RelayClient) -> AsyncGenerator[News, None]:
     known: tuple[Row, ...] | None = None
     while True:
         try:

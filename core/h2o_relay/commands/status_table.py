@@ -51,13 +51,15 @@ def table(rows: Sequence[Row], now: float, width: int) -> Table:
     return found
 
 
-def live(rows: Sequence[Row], url: str, problem: str, now: float, width: int) -> RenderableType:
-    """What is drawn again and again on a terminal."""
+def live(
+    rows: Sequence[Row], url: str, wrong: Sequence[str], now: float, width: int
+) -> RenderableType:
+    """What is drawn again and again on a terminal; `wrong` are lines of it."""
     from rich.console import Group
     from rich.text import Text
 
     below = Text(f"\n{url}: {summary(rows)}", style="dim")
-    lines = [Text(one_line(problem), style="red")] if problem else []
+    lines = [Text(one_line(line), style="red") for line in wrong]
     return Group(table(rows, now, width), below, *lines)
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..accounting.prices import NO_PRICES, Prices
 from ..lock.errors import nearest
 from ..pools import PoolSpec
 from ..watching import Mark, mark_of
 from . import document, setting_values
+from .prices import is_price, read_prices
 from .problems import Problems, dotted
 from .references import filled
 from .sections import Parse, is_typed, read_entries, read_pools
@@ -20,6 +22,7 @@ SECTIONS = {
     "settings": "Any setting by its name; the command line and the environment overrule it.",
     "models": "The models that are served: entries with the keys of a model lock.",
     "pools": "Several models under one name.",
+    "prices": "What a million tokens of each model costs.",
 }
 NAME = "h2o.yaml"
 
@@ -35,6 +38,7 @@ class Config:
     entries: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     """The models as written, variables put in: a lock's keys, and `visible`."""
     pools: tuple[PoolSpec, ...] = ()
+    prices: Prices = NO_PRICES
     lines: Mapping[str, int] = field(default_factory=dict, repr=False)
     """Lines from 1 on of `settings.NAME`, `models[0]` and what is in it, `pools.NAME`."""
     notes: tuple[str, ...] = ()
@@ -85,13 +89,15 @@ def parse_config(
             problems.add((name,), _unknown(name))
     rest = {name: filled(data.get(name), (name,), env, is_typed, problems)
             for name in ("models", "pools")}  # fmt: skip
+    costs = filled(data.get("prices"), ("prices",), env, is_price, problems)
     settings = setting_values.read_settings(data.get("settings"), env, problems)
     entries, notes = read_entries(rest["models"], problems, parse)
     pools = read_pools(rest["pools"], problems)
+    prices = read_prices(costs, problems)
     problems.refuse(path)
     lines = {dotted(place): line for place, line in problems.lines.items()}
-    return Config(path=path, settings=settings, entries=entries, pools=pools, lines=lines,
-                  notes=notes)  # fmt: skip
+    return Config(path=path, settings=settings, entries=entries, pools=pools,
+                  prices=prices, lines=lines, notes=notes)  # fmt: skip
 
 
 def _unknown(name: str) -> str:

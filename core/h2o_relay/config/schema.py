@@ -11,9 +11,11 @@ from dataclasses import MISSING, fields
 from typing import Any, Final
 
 from .. import settings as table
+from ..accounting.prices import CURRENCY
 from ..h2ogpt import flags
 from ..lock import keys, sampling, tuning
 from ..pools import MOST, OF_ONE, READERS, STRATEGIES, PoolSpec
+from . import prices as costs
 from . import setting_values as values
 from .entry_help import meaning
 from .reading import NAME, SECTIONS
@@ -29,7 +31,8 @@ LINE: Final[Schema] = {"type": ["string", "null"]}
 
 def schema() -> Schema:
     """The schema of a whole file."""
-    parts = {"settings": _settings(), "models": _models(), "pools": _pools()}
+    parts = {"settings": _settings(), "models": _models(), "pools": _pools(),
+             "prices": _prices()}  # fmt: skip
     return {
         "$schema": DIALECT,
         "title": NAME,
@@ -197,3 +200,33 @@ def _pool_form(name: str) -> Schema:
 
 def _count(least: int) -> Schema:
     return {"type": "integer", "minimum": least, "maximum": MOST}
+
+
+def _prices() -> Schema:
+    number: Schema = {"type": "number", "minimum": 0, "maximum": costs.MOST}
+    price: Schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(costs.NEEDED),
+        "properties": {
+            key: {"description": says}
+            | {"anyOf": [number, REFERENCE, *([] if key in costs.NEEDED else [NOTHING])]}
+            for key, says in costs.HELP.items()
+        },
+    }
+    models: Schema = {
+        "description": "Prices by the names of models and pools, where * stands for any text.",
+        "type": ["object", "null"],
+        "propertyNames": {"pattern": r"\S"},
+        "additionalProperties": price,
+    }
+    currency: Schema = {
+        "description": "In which all prices are.",
+        "default": CURRENCY,
+        "anyOf": [{"type": "string", "pattern": f"^{costs.CURRENCIES}$"}, REFERENCE],
+    }
+    return {
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "properties": {"currency": currency, "models": models},
+    }

@@ -36,7 +36,7 @@ LITERALS: Mapping[str, type] = {
     "prompt_dict": dict,
 }
 """Settings whose text is JSON of a list or a mapping, which may be written as YAML."""
-COMMAS = frozenset({"discover_ports", "allowed_hosts", "no_proxy", "load_plugins"})
+COMMAS = frozenset({"discover_ports", "allowed_hosts", "cors_origins", "no_proxy", "load_plugins"})
 """Settings whose text is a list with commas between, which may be written as YAML."""
 
 

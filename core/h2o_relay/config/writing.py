@@ -9,6 +9,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from .. import settings as table
+from ..accounting.prices import NO_PRICES, Prices
 from ..pools import PoolSpec
 from ..settings_secret import PLACES
 from .document import scalar
@@ -25,8 +26,9 @@ def entries_yaml(
     entries: Sequence[Mapping[str, Any]],
     pools: Sequence[PoolSpec] = (),
     settings: Mapping[str, Any] | None = None,
+    prices: Prices = NO_PRICES,
 ) -> str:
-    """The text of a file that `parse_config` reads as these entries, pools and settings.
+    """The text of a file that `parse_config` reads as these entries, pools, settings and prices.
 
     Values are written as they are: what is secret in them is secret in the text. Settings that are
     None are left out. Raises ValueError for what a file cannot hold: another setting than those of
@@ -40,6 +42,8 @@ def entries_yaml(
         data["models"] = [_prepared(entry) for entry in entries]
     if pools:
         data["pools"] = {pool.name: _prepared(pool.written()) for pool in pools}
+    if prices:
+        data["prices"] = _prepared(prices.written())
     if not data:
         return "{}\n"
     try:

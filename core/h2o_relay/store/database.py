@@ -13,7 +13,7 @@ from sqlalchemy import Delete, Engine, Update
 from sqlalchemy.orm import Session
 
 from ..errors import StoreError
-from .engine import READING, open_engine, read_url, readable, shown
+from .engine import READING, identity, open_engine, read_url, readable, shown, sqlite_file
 
 T = TypeVar("T")
 
@@ -25,12 +25,17 @@ class Store:
 
     Entering creates the database, or brings it to the newest schema; several processes may do it
     at once. Leaving waits for what was begun. Everything raises StoreError.
+
+    A SQLite file that was removed, or put in another's place, is opened anew: what is written to a
+    file without a name would be confirmed, and lost.
     """
 
     def __init__(self, url: str) -> None:
         """`url` is SQLAlchemy's: `sqlite:////folder/relay.db`. Raises StoreError."""
         self._url = read_url(url)
         self._shown = shown(self._url)
+        self._path = sqlite_file(self._url)
+        self._file: tuple[int, int] | None = None
         self._engine: Engine | None = None
         self._reading: Engine | None = None
         self._thread: ThreadPoolExecutor | None = None
@@ -66,8 +71,18 @@ class Store:
     def _open(self) -> None:
         self._engine = open_engine(self._url)
         self._reading = self._engine.execution_options(**{READING: True})
+        self._file = identity(self._path)
+
+    def _open_if_need_be(self) -> None:
+        if self._engine is not None and identity(self._path) == self._file:
+            return
+        if self._engine is not None:
+            log.warning("the store (%s) is another file now: it is opened anew", self._shown)
+            self._dispose()
+        self._open()
 
     def _transaction(self, work: Callable[[Session], T], write: bool) -> T:
+        self._open_if_need_be()
         with (
             readable(f"the store ({self._shown}) failed"),
             Session(self._engine if write else self._reading) as session,

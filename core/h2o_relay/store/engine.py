@@ -24,6 +24,10 @@ from ..errors import StoreError
 from .migrating import migrate
 
 BUSY = 10.0  # seconds that one process waits for another's transaction
+LIBPQ = frozenset({"postgresql", "postgresql+psycopg", "postgresql+psycopg2"})
+GONE = {"connect_timeout": 10, "tcp_user_timeout": 10_000}
+"""Seconds to connect, and milliseconds until a server that says nothing any more counts as gone
+(PostgreSQL's manual, "Parameter Key Words" of libpq): else a stop would wait for minutes."""
 READING = "h2o_reading"  # an execution option: the transaction does not write
 EXAMPLE = "sqlite:////folder/relay.db or postgresql+psycopg://user:password@host/name"
 
@@ -46,6 +50,13 @@ def read_url(url: str) -> URL:
         raise StoreError(f"the store's URL cannot be read; write it as {EXAMPLE}") from None
 
 
+def check_url(url: str) -> None:
+    """Whether a store could be at this URL, without looking for it. Raises StoreError where it
+    cannot be read, names no database that is known, or needs a driver that is not installed.
+    """
+    _engine(read_url(url)).dispose()
+
+
 def shown(url: URL) -> str:
     """A SQLite file's path, or the URL without its password and its query."""
     if url.get_backend_name() != "sqlite":
@@ -59,6 +70,17 @@ def sqlite_file(url: URL) -> Path | None:
     if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
         return None
     return None if url.database.startswith("file:") else Path(url.database).absolute()
+
+
+def identity(path: Path | None) -> tuple[int, int] | None:
+    """What tells one file from another of the same name; None where there is none."""
+    if path is None:
+        return None
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def open_engine(url: URL) -> Engine:
@@ -100,6 +122,9 @@ def _engine(url: URL) -> Engine:
     sqlite = url.get_backend_name() == "sqlite"
     if sqlite:
         options = {"connect_args": {"timeout": BUSY}}
+    elif url.drivername in LIBPQ:
+        given = {name: value for name, value in GONE.items() if name not in url.query}
+        options["connect_args"] = given
     try:
         if url.get_dialect().is_async:
             raise StoreError(f"{url.drivername!r} is a driver for asyncio; name another one")

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, inspect, text
 from ..errors import StoreError
 from .tables import SCHEMA
 
+LOCK = 0x68326F  # "h2o", which no other program should use as the number of a lock
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 log = logging.getLogger(__name__)
@@ -21,12 +22,17 @@ _alembic = threading.Lock()  # Alembic keeps what it is doing in globals of the 
 def migrate(connection: Connection, shown: str) -> None:
     """Create or change the tables, within the transaction that is open on `connection`.
 
-    On SQLite that transaction keeps other processes out: whoever comes second finds it done.
-    Raises StoreError for a schema that is newer than this program.
+    On SQLite that transaction keeps other processes out, on PostgreSQL a lock does: whoever comes
+    second finds it done. Raises StoreError for a schema that is newer than this program.
     """
     found = schema_of(connection)
     if found == SCHEMA:
         return
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+        found = schema_of(connection)
+        if found == SCHEMA:
+            return
     from alembic import command  # most starts need none of it
     from alembic.config import Config
     from alembic.script import ScriptDirectory

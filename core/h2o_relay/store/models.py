@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from .database import Store, changed
+from .database import changed
+from .lasting import Runs
 from .tables import added_models as table
 from .text import decode, encode
 
@@ -17,7 +18,7 @@ from .text import decode, encode
 class AddedModels:
     """All methods raise StoreError."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Runs) -> None:
         self._store = store
 
     async def all(self) -> list[tuple[str, dict[str, Any]]]:

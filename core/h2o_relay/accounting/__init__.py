@@ -1,0 +1,1 @@
+"""Who calls, what they may, what they used: callers, limits, usage, prices."""
