@@ -14,8 +14,12 @@
 | POST /admin/config/reload | read the configuration file again: `Change` |
 | GET /admin/config | what is served, as `{"yaml"}`; secrets masked but for `?secrets=true` |
 | POST /admin/route | `{"model"}`: who would answer now, and why |
+| /admin/keys | `admin_keys` |
 | GET /admin/series | `{"data": [Series]}` |
 | GET /admin/system | `System` |
+| GET /admin/trouble | what is wrong beside the servers: `{"data": [Trouble]}` |
+| GET /admin/caller | for the chat page alone: `behind_page.py` |
+| GET /admin/usage | what requests used and have cost: `admin_usage.py` |
 """
 
 from __future__ import annotations
@@ -29,27 +33,40 @@ from urllib.parse import unquote
 
 import orjson
 
+from h2o_relay.accounting.caller import PAGE
 from h2o_relay.admin import AdminAPI
-from h2o_relay.errors import InvalidRequest, MethodNotAllowed, Unauthorized, UnknownURL
+from h2o_relay.errors import InvalidRequest, MethodNotAllowed, UnknownURL
 
-from .auth import presents
+from .admin_keys import ALL as KEYS
+from .admin_keys import AdminKeys
+from .admin_usage import PATH as USAGE
+from .admin_usage import AdminUsage
+from .behind_page import PATH as CALLER
 from .body import check_media_type, decode
+from .desk import Desk
 from .exchange import Exchange
 from .generation import Attended
+from .key_store import KeyStore
 from .respond import EVENTS
 
 PREFIX = b"/admin/"
 ONE = b"/admin/deployments/"
+KEYS_WAIT = 10.0  # seconds that a request waits for the keys to be read after the start
 POOL = b"/admin/pools/"
 Handler = Callable[[Exchange], Awaitable[None]]
 
 
 class Admin:
-    """Answers the paths below `/admin/`. `keys` are those that may; without any nobody may."""
+    """Answers the paths below `/admin/` to whom the desk's ring lets in there."""
 
-    def __init__(self, api: AdminAPI, keys: tuple[bytes, ...], max_body: int) -> None:
+    def __init__(
+        self, api: AdminAPI, desk: Desk, max_body: int, keys: KeyStore | None = None
+    ) -> None:
         self._api = api
-        self._keys = keys
+        self._desk, self._ring, self._keys = desk, desk.ring, keys
+        self._troubles = desk.troubles
+        self._usage = AdminUsage(api.usage)
+        self._page = desk.page
         self._max_body = max_body
         self._routes: dict[bytes, dict[str, Handler]] = {
             b"/admin/deployments": {"GET": self._list, "POST": self._add},
@@ -63,7 +80,9 @@ class Admin:
             b"/admin/config/reload": {"POST": self._reload},
             b"/admin/route": {"POST": self._explain},
             b"/admin/series": {"GET": self._series},
+            b"/admin/trouble": {"GET": self._trouble},
             b"/admin/system": {"GET": self._system},
+            USAGE: {"GET": self._usage.answer},
         }
         self._one: dict[str, Handler] = {
             "GET": self._show, "PATCH": self._change, "DELETE": self._remove,
@@ -71,13 +90,20 @@ class Admin:
 
     async def answer(self, exchange: Exchange) -> None:
         """Raises RelayError."""
-        self._authenticate(exchange)
+        if self._ring.unread:
+            await self._ring.settled(KEYS_WAIT)
+        self._desk.identify_admin(exchange)
         path = exchange.path
         handlers = self._routes.get(path)
         if path.startswith(ONE) and path[len(ONE) :].isalnum():
             handlers = self._one
         elif path.startswith(POOL) and len(path) > len(POOL):
             handlers = {"DELETE": self._remove_pool}
+        elif self._keys is not None and path.startswith(KEYS):
+            keys = AdminKeys(await self._keys.keys(), self._ring, self._max_body)
+            handlers = dict(keys.handlers(path) or {}) or None
+        elif path == CALLER and self._page is not None and exchange.caller is PAGE:
+            handlers = {"GET": self._page.answer}
         if handlers is None:
             shown = path[:100].decode("ascii", "replace")
             raise UnknownURL(f"Unknown request URL: {exchange.method} {shown}.")
@@ -87,13 +113,6 @@ class Admin:
             raise MethodNotAllowed(f"{method} is not allowed here, but {allow} is.", allow=allow)
         with Attended(exchange):
             await handlers[method](exchange)
-
-    def _authenticate(self, exchange: Exchange) -> None:
-        if not presents(exchange.header_list, self._keys):
-            raise Unauthorized(
-                "This needs the admin key: set ADMIN_PASS where the relay is started, and send it "
-                "as a bearer token."
-            )
 
     async def _body(self, exchange: Exchange) -> Mapping[str, Any]:
         check_media_type(exchange.headers)
@@ -162,6 +181,10 @@ class Admin:
     async def _series(self, exchange: Exchange) -> None:
         data = [asdict(one) for one in await self._api.series()]
         exchange.reply(orjson.dumps({"data": data}))
+
+    async def _trouble(self, exchange: Exchange) -> None:
+        data = [asdict(one) for one in self._troubles.now()]
+        exchange.reply(orjson.dumps({"object": "list", "data": data}))
 
     async def _system(self, exchange: Exchange) -> None:
         exchange.reply(orjson.dumps(asdict(await self._api.system())))

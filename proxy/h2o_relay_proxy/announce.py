@@ -19,9 +19,12 @@ from h2o_relay.registry import Snapshot
 from h2o_relay.settings import Settings
 
 if TYPE_CHECKING:
+    from h2o_relay.accounting.ring import KeyRing
+
     from .chat_ui import ChatUI
 
 SHOWN = 5  # models of a server that are named
+STORE_WAIT = 5.0  # seconds for the store to say whether it has keys
 FIRST_LOOK = 20.0  # seconds until servers that have not answered are called late
 
 
@@ -30,8 +33,13 @@ def told_port(wanted: int, port: int, flag: str) -> None:
     print(f"Port {wanted} is taken, using {port} ({flag} chooses).", file=sys.stderr, flush=True)
 
 
-async def announce(kernel: Kernel, settings: Settings, url: str, ui: ChatUI, out: TextIO) -> None:
-    """Print the addresses at once, and servers and chat UI as they become ready."""
+async def announce(
+    kernel: Kernel, settings: Settings, url: str, ui: ChatUI, out: TextIO,
+    ring: KeyRing | None = None,
+) -> None:  # fmt: skip
+    """Print the addresses at once, and servers and chat UI as they become ready. `ring` knows
+    whether callers need a key.
+    """
     chat = f"{ui.url} (starting)" if ui.url else f"h2o chat, in another terminal; UI {ui.problem}"
     api = f"{url}/v1" if settings.serves_api else f"not served ({settings.api_switch})"
     print(f"\n  Chat   {chat}\n  API    {api}", file=out, flush=True)
@@ -42,12 +50,21 @@ async def announce(kernel: Kernel, settings: Settings, url: str, ui: ChatUI, out
     if model is None:
         print("\n  No model can be asked yet.\n", file=out)
     elif settings.serves_api:
-        print(f"\n  Try it:\n  {curl(url, model, is_keyed(settings))}\n", file=out)
+        print(f"\n  Try it:\n  {curl(url, model, await wanted_key(settings, ring))}\n", file=out)
     print("  Ctrl-C stops it.\n", file=out, flush=True)
     if ui.url:
         await ui.ready.wait()
         news = f"is not there: {ui.problem}" if ui.problem else f"is ready: {ui.url}"
         print(f"  The chat UI {news}\n", file=out, flush=True)
+
+
+async def wanted_key(settings: Settings, ring: KeyRing | None) -> str:
+    """The variable that holds a caller's key; "" where none is needed."""
+    if is_keyed(settings):
+        return "H2OGPT_OPENAI_API_KEY"
+    if ring is not None:
+        await ring.settled(STORE_WAIT)
+    return "KEY" if ring is not None and ring.needed else ""
 
 
 def listing(snapshot: Snapshot, servers: Sequence[ServerStatus]) -> Iterator[str]:
@@ -101,16 +118,16 @@ def example(snapshot: Snapshot) -> str | None:
     return None if found is None else found.deployment.name
 
 
-def curl(url: str, model: str, keyed: bool) -> str:
-    """A command that streams an answer."""
+def curl(url: str, model: str, key: str) -> str:
+    """A command that streams an answer; `key` is the variable that holds one."""
     body = {
         "model": model,
         "messages": [{"role": "user", "content": "What is the capital of France?"}],
         "stream": True,
         "max_tokens": 100,
     }
-    key = ' -H "Authorization: Bearer $H2OGPT_OPENAI_API_KEY"' if keyed else ""
+    head = f' -H "Authorization: Bearer ${key}"' if key else ""
     return (
-        f"curl -N {url}/v1/chat/completions{key} -H 'Content-Type: application/json' "
+        f"curl -N {url}/v1/chat/completions{head} -H 'Content-Type: application/json' "
         f"-d {shlex.quote(orjson.dumps(body).decode())}"
     )

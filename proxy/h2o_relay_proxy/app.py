@@ -11,12 +11,15 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 from urllib.parse import unquote
 
 import orjson
 
+from h2o_relay.accounting.limits import Limits
+from h2o_relay.accounting.prices import NO_PRICES
+from h2o_relay.accounting.ring import KeyRing
 from h2o_relay.admin import AdminAPI
-from h2o_relay.api_keys import ApiKeys
 from h2o_relay.errors import (
     Forbidden,
     MethodNotAllowed,
@@ -32,22 +35,28 @@ from h2o_relay.kernel import KernelAPI
 from h2o_relay.settings import Settings
 
 from .admin import PREFIX, Admin
-from .auth import Keys
+from .behind_page import BehindPage
+from .cors import Cors
+from .desk import Desk
 from .dialects.messages import listing
 from .dialects.responding import PREFIX as RESPONSES
 from .dialects.responding import Responding
 from .dialects.serving import Translating
 from .exchange import ClientGone, Exchange
 from .forwarding import Forwarding, knows
+from .framing import Refused
 from .generation import Generation
+from .key_store import KeyStore
 from .listed import by_name, model_entry, readiness
 from .openapi import encoded
 from .respond import CLOSE, cut_short, draining, reply_error
+from .root_path import below, prefix_of
 
 MODEL_PATH = b"/v1/models/"
 ALIVE = b"/health"
 OPEN_PATHS = frozenset({ALIVE, b"/readyz"})
 GOOD_HOSTS = 64  # Host headers that are remembered as allowed
+KEYS_WAIT = 10.0  # seconds that a request waits for the keys to be read after the start
 LIST_WAIT = 2.0  # seconds that a list waits for the first server to say what it has
 EARLY = (
     Forbidden,
@@ -68,11 +77,18 @@ def create_app(
     instance: str = "",
     admin: AdminAPI | None = None,
     internal_key: str | None = None,
+    desk: Desk | None = None,
+    keys: KeyStore | None = None,
 ) -> App:
     """The application over an open kernel; `instance` tells relays apart. With `admin` it answers
-    /admin too, for ADMIN_PASS and `internal_key`, which is good wherever a key is.
+    /admin too, for ADMIN_PASS and `internal_key`, which is good wherever a key is, and with `keys`
+    /admin/keys. Without a `desk` there are the settings' keys alone, and nobody counts.
     """
-    return App(kernel, settings, instance, admin, internal_key)
+    if desk is None:
+        ring = KeyRing(settings, internal=internal_key)
+        page = BehindPage(settings, ring)
+        desk = Desk(kernel, ring, Limits(), lambda: NO_PRICES, page=page)
+    return App(kernel, settings, instance, admin, desk, keys)
 
 
 class App:
@@ -83,26 +99,30 @@ class App:
 
     def __init__(
         self, kernel: KernelAPI, settings: Settings, instance: str, admin: AdminAPI | None,
-        internal_key: str | None,
+        desk: Desk, keys: KeyStore | None,
     ) -> None:  # fmt: skip
         self._kernel = kernel
-        keys = Keys(ApiKeys(settings), internal_key)
-        self._keys = keys if keys.needed else None
-        masters = tuple(key.encode() for key in (settings.admin_pass, internal_key) if key)
-        self._admin = Admin(admin, masters, settings.max_body) if admin else None
+        self._desk = desk
+        self._admin = None
+        if admin is not None:
+            self._admin = Admin(admin, desk, settings.max_body, keys)
         self._instance = instance
         self._settings = settings
         self._good_hosts: set[bytes] = set()
-        self._generation = Generation(kernel, settings.max_body, settings.strict_params)
-        self._forwarding = Forwarding(kernel, settings)
+        self._cors = Cors(settings)
+        self._prefix = prefix_of(settings)
+        self._generation = Generation(kernel, desk, settings.max_body, settings.strict_params)
+        self._forwarding = Forwarding(kernel, desk, settings)
         self._gets: dict[bytes, Handler] = {
             ALIVE: self._health,
             b"/readyz": self._ready,
             b"/v1/models": self._models,
             b"/openapi.json": self._described,
         }
+        if desk.metrics is not None:
+            self._gets[b"/metrics"] = self._metrics
         translating = Translating(
-            kernel, self._forwarding, settings.max_body, settings.strict_params
+            kernel, desk, self._forwarding, settings.max_body, settings.strict_params
         )
         self._responding = Responding(translating)
         self._posts: dict[bytes, Handler] = {
@@ -115,15 +135,20 @@ class App:
         }
 
     async def __call__(self, exchange: Exchange) -> None:
+        self._desk.begin(exchange)
         try:
-            path = exchange.path
+            path = exchange.path = below(self._prefix, exchange.path)
             if self.leaving and path != ALIVE:
                 raise draining()
             host = exchange.headers.get(b"host", b"")
             if host not in self._good_hosts:
-                self._check_host(host)
-            if self._keys is not None and path not in OPEN_PATHS and not path.startswith(PREFIX):
-                self._keys.authenticate(exchange.header_list)
+                await self._check_host(host)
+            if self._cors.admit(exchange):
+                return
+            if path not in OPEN_PATHS and not path.startswith(PREFIX):
+                if self._desk.ring.unread:
+                    await self._desk.ring.settled(KEYS_WAIT)
+                self._desk.identify(exchange)
             handler = self._posts.get(path) if exchange.method == "POST" else None
             await (handler or self._route(exchange.method, path))(exchange)
         except RelayError as error:
@@ -135,18 +160,28 @@ class App:
             let_go(gone)
         except asyncio.CancelledError as cut:  # the relay's patience with what still runs is over
             if not exchange.started:
-                reply_error(exchange, cut_short(), CLOSE)
+                reply_error(exchange, cut_short(exchange), CLOSE)
             let_go(cut)
         except Exception as error:
             log.exception("%s: failed", exchange.name)
             message = f"The relay failed. Its log has the reason under {exchange.name}."
             reply_error(exchange, RelayError(message))
             let_go(error)
+        finally:
+            self._desk.over(exchange)
 
-    def _check_host(self, host: bytes) -> None:
+    def refused(self, request: Refused, error: RelayError) -> None:
+        """The connection itself has answered a request."""
+        self._desk.refused(request._replace(path=below(self._prefix, request.path)), error)
+
+    async def _check_host(self, host: bytes) -> None:
         """Raises Forbidden for a Host header that is not ours."""
-        if not host_allowed(host.decode("latin-1"), self._settings):
-            raise Forbidden("This host name is not allowed; --allowed-hosts names more.")
+        ring = self._desk.ring
+        if not ring.needed and not host_allowed(host.decode("latin-1"), self._settings):
+            if ring.unread:  # with a key any name will do, and the store may have one
+                await ring.settled(KEYS_WAIT)
+            if not ring.needed:
+                raise Forbidden("This host name is not allowed; --allowed-hosts names more.")
         if len(self._good_hosts) < GOOD_HOSTS:
             self._good_hosts.add(host)
 
@@ -175,20 +210,26 @@ class App:
     async def _health(self, exchange: Exchange) -> None:
         """Alive, whatever the servers do; how they are doing beside it."""
         servers = Counter(status.state for status in self._kernel.status())
-        exchange.reply(orjson.dumps({"status": "ok", "servers": servers}))
+        told: dict[str, Any] = {"status": "ok", "servers": servers}
+        if self._desk.troubles.now():
+            told["trouble"] = "see the log"  # this needs no key
+        exchange.reply(orjson.dumps(told))
 
     async def _ready(self, exchange: Exchange) -> None:
         """Ready while a model can answer, as far as is known."""
         exchange.reply(orjson.dumps(readiness(self._kernel.deployments())))
 
+    async def _metrics(self, exchange: Exchange) -> None:
+        assert self._desk.metrics is not None
+        await self._desk.metrics.answer(self._kernel, exchange)  # type: ignore[arg-type]
+
     async def _described(self, exchange: Exchange) -> None:
         exchange.reply(encoded())
 
     async def _models(self, exchange: Exchange) -> None:
-        models = self._kernel.models()
-        if not models:
+        if not self._kernel.models():
             await self._kernel.settled(LIST_WAIT)
-            models = self._kernel.models()
+        models = self._desk.visible(exchange.caller)
         if listing.VERSION in exchange.headers:
             exchange.to_anthropic = True
             exchange.reply(listing.listed(models, exchange.query.decode("latin-1")))
@@ -198,7 +239,7 @@ class App:
         exchange.reply(orjson.dumps({"object": "list", "data": data}))
 
     async def _model(self, name: str, exchange: Exchange) -> None:
-        model = self._kernel.find(name)
+        model = self._desk.find(exchange.caller, name)
         if listing.VERSION in exchange.headers:
             exchange.to_anthropic = True
             exchange.reply(listing.one(model))

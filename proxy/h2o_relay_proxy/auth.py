@@ -5,21 +5,9 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 
+from h2o_relay.accounting.credentials import credentials
 from h2o_relay.api_keys import ApiKeys
 from h2o_relay.errors import Unauthorized
-
-BEARER = b"bearer "
-
-
-def credentials(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
-    """Every key that a request presents: `Authorization: Bearer`, `x-api-key`, `api-key`."""
-    found = []
-    for name, value in headers:
-        if name == b"authorization":
-            found.append(value[len(BEARER) :].strip() if value[:7].lower() == BEARER else b"")
-        elif name in (b"x-api-key", b"api-key"):
-            found.append(value)
-    return found
 
 
 def presents(headers: Iterable[tuple[bytes, bytes]], keys: Iterable[bytes]) -> bool:

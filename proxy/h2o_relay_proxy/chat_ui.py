@@ -18,6 +18,7 @@ from h2o_relay.errors import RelayError
 from h2o_relay.settings import Settings
 
 from .ports import address, listen
+from .tls import is_secure, look_context
 
 MODULE = "h2o_relay_ui"
 NEEDS = "gradio"
@@ -68,7 +69,7 @@ def why_not(settings: Settings) -> str:
 @contextlib.asynccontextmanager
 async def _running(settings: Settings, api: str, key: str, ui: ChatUI) -> AsyncIterator[None]:
     with contextlib.closing(listen(settings, "port")) as probe:
-        ui.url = address(probe)
+        ui.url = address(probe, is_secure(settings))
         port = probe.getsockname()[1]
     secrets = orjson.dumps({"key": key, "settings": asdict(settings)}) + b"\n"
     spec = EngineSpec(
@@ -80,6 +81,7 @@ async def _running(settings: Settings, api: str, key: str, ui: ChatUI) -> AsyncI
         stdin=secrets,
         env=ENVIRONMENT,
         health="/",
+        tls=look_context() if is_secure(settings) else None,
         start_limit=START_LIMIT,
     )
     owner = asyncio.create_task(_own(spec, ui), name="chat UI")

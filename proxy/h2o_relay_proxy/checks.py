@@ -14,6 +14,7 @@ from h2o_relay.types import Kind
 
 from .checking import INT64, MAX_INT, Check, either, integer, missing, number, of, one_of
 from .fields import bias, messages, stop, texts, tools
+from .steering import refuse
 
 MAX_CHOICES = 8
 MAX_PROMPTS = 1024
@@ -58,6 +59,7 @@ EMBEDDINGS: dict[str, Check] = {
 
 def check(kind: Kind, params: Mapping[str, Any]) -> None:
     """Raises InvalidRequest with `param` and `code`."""
+    refuse(params)
     table, needed = (CHAT, "messages") if kind == "chat" else (TEXT, "prompt")
     _check(table, params)
     if params.get(needed) is None:
@@ -66,6 +68,7 @@ def check(kind: Kind, params: Mapping[str, Any]) -> None:
 
 def check_model(params: Mapping[str, Any]) -> None:
     """The same for a request of which only the model is ours to read."""
+    refuse(params)
     if params.get("model") is not None:
         MODEL("model", params["model"])
 

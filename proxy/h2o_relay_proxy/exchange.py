@@ -10,19 +10,33 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
 
-from h2o_relay.errors import RequestTooLarge
+from h2o_relay.accounting.caller import OPEN, Caller
+from h2o_relay.errors import RelayError, RequestTooLarge
 
 from .respond import JSON, new_id
 
 if TYPE_CHECKING:
+    from h2o_relay.accounting.permits import Permit
+    from h2o_relay.accounting.ring import Proof
+    from h2o_relay.answer import Answer
+    from h2o_relay.chunks import Completion
+    from h2o_relay.forwarding import Forwarded
+    from h2o_relay.tries import Tries
+
     from .protocol import RelayProtocol
+    from .seeing.tracing import Trace
 
 PHRASES = {status.value: status.phrase for status in HTTPStatus}
 STATUS_LINES = {s: f"HTTP/1.1 {s} {PHRASES.get(s, '')}\r\n".encode() for s in range(200, 600)}
 """An upstream's status may be any, 499 as well."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Streams(Protocol):
+    streams: int
 
 
 class ClientGone(Exception):
@@ -45,8 +59,34 @@ class Exchange:
     """Its answer has no end of its own: nobody waits for it when the relay leaves."""
     wanted = False
     """The handler waits for the body: it need not be held back."""
+    answer: Answer | Completion | Forwarded | None = None
+    """What a server says to it, once one does."""
+    caller: Caller = OPEN
+    code: str | None = None
+    """That of the error that it was answered with, or ended with."""
+    cut_by: RelayError | None = None
+    """Why its answer is to end early."""
+    ends: tuple[bytes, bytes] = (b"", b"")
+    """The beginning and the end of an answer that was passed on."""
+    model: Any = None
+    """What it asks for by that name."""
+    more = b""
+    """Headers of its answer, encoded, whatever that is."""
+    permit: Permit | None = None
+    reserved = 0.0
+    """What it was estimated to cost when it was let in, for callers with a budget."""
+    status = 0
+    """Of its answer, once that has begun."""
+    streamed = False
+    streams: Streams | None = None
+    """Counts the streams that have begun."""
+    trace: Trace | None = None
+    tries: Tries | None = None
+    """At servers, once there is one."""
     to_anthropic = False
     """The caller speaks Anthropic's API, which has another name for the request's id."""
+    shared = b""
+    """Encoded headers of the answer that say which pages may read it (`cors.py`)."""
     held = 0
     """Bytes of the body that are here."""
     _attended = False
@@ -69,6 +109,7 @@ class Exchange:
         self.header_list = headers
         self.headers = fields = dict(headers)  # the last of a name
         self.keep_alive = keep_alive
+        self.came = monotonic()
         self.id = new_id(fields.get(b"x-request-id"))
 
     @property
@@ -80,6 +121,15 @@ class Exchange:
     def has_body(self) -> bool:
         length = self.headers.get(b"content-length", b"0")
         return length != b"0" or b"transfer-encoding" in self.headers
+
+    @property
+    def proof(self) -> Proof | None:
+        """Who the connection's last request was from."""
+        return self._protocol.proof
+
+    @proof.setter
+    def proof(self, proof: Proof) -> None:
+        self._protocol.proof = proof
 
     # The connection's side.
 
@@ -102,6 +152,11 @@ class Exchange:
         self._wake()
         if self._attended:
             self._cut = self._protocol.cancel_worker()
+
+    def refuse(self, error: RelayError) -> None:
+        """The connection itself answers it: the rest of it is not there, or is no HTTP."""
+        self.status, self.code = error.status, error.code
+        self.vanish()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -154,6 +209,12 @@ class Exchange:
             raise ClientGone
         self._attended = True
 
+    def cut(self, error: RelayError) -> None:
+        """End its answer, wherever it is, with an error."""
+        if not self.answered and not self.gone and self.cut_by is None:
+            self.cut_by, self.keep_alive = error, False
+            self._protocol.cancel_worker()
+
     def leave(self) -> bool:
         """The client is no longer attended; whether its going has cancelled the handler."""
         self._attended = False
@@ -171,14 +232,18 @@ class Exchange:
             return
         if self.started:
             raise RuntimeError("an answer has one head")
-        self.started = True
+        self.started, self.status = True, status
+        if self.more:
+            extra += self.more
         if self.to_anthropic:
             extra += b"request-id: %b\r\n" % self.id
         more = b"content-length: %d\r\nx-request-id: %b\r\n" % (len(body), self.id)
         if not self.keep_alive or b"connection: close" in extra:
             self.keep_alive = False
             more = more if b"connection: close" in extra else more + b"connection: close\r\n"
-        parts = (STATUS_LINES[status], self._protocol.standing, block, more, extra, b"\r\n")
+        parts = (
+            STATUS_LINES[status], self._protocol.standing, self.shared, block, more, extra, b"\r\n",
+        )  # fmt: skip
         head = b"".join(parts)
         self._protocol.write(head if self.method == "HEAD" else head + body)
         self._done()
@@ -187,7 +252,11 @@ class Exchange:
         """The head of a stream of unknown length; it goes out together with the first piece."""
         if self.started:
             raise RuntimeError("an answer has one head")
-        self.started = True
+        self.started, self.status, self.streamed = True, 200, True
+        if self.streams is not None:
+            self.streams.streams += 1
+        if self.more:
+            extra += self.more
         if self.to_anthropic:
             extra += b"request-id: %b\r\n" % self.id
         self._chunked = self.version != "1.0"
@@ -195,7 +264,7 @@ class Exchange:
         if not self._chunked or not self.keep_alive:
             self.keep_alive = False
             framing = framing * self._chunked + b"connection: close\r\n"
-        parts = (STATUS_LINES[200], self._protocol.standing, block, framing)
+        parts = (STATUS_LINES[200], self._protocol.standing, self.shared, block, framing)
         self._head = b"%bx-request-id: %b\r\n%b\r\n" % (b"".join(parts), self.id, extra)
 
     @property

@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from h2o_relay.accounting.caller import UNLIMITED
 from h2o_relay.errors import RelayError
 from h2o_relay.faults import let_go
 from h2o_relay.form_data import find_field, is_form
@@ -22,25 +23,17 @@ from h2o_relay.types import Call
 from . import caller_key
 from .body import JSON, check_media_type, decode
 from .checks import check_embeddings, check_model
+from .desk import Desk
 from .exchange import Exchange
 from .generation import Attended
 from .naming import renamed, renaming
 from .path_checks import check_path
 from .respond import SAFE, cut_short, encoded, error_event
+from .routes import KNOWN
 from .telling import asked_for, backend, routed, unhonoured
 
 PATH = re.compile(rb"/v1((?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+)")
 """Plain words between slashes: nothing that a server could read as another path."""
-KNOWN = frozenset(
-    {
-        "/audio/speech", "/audio/transcriptions", "/audio/translations",
-        "/chat/completions/input_tokens", "/detokenize", "/embeddings", "/images/edits",
-        "/images/generations", "/images/variations", "/moderations", "/rerank", "/score",
-        "/tokenize",
-    }
-)  # fmt: skip
-"""Paths that are there for whichever server has them: who asks for one is told whose server lacks
-it, not that there is no such URL."""
 UP = (
     b"content-type", b"accept", b"accept-language", b"openai-beta", b"anthropic-version",
     b"anthropic-beta",
@@ -51,6 +44,7 @@ DOWN = ("content-type", "content-disposition")
 EVENTS = "text/event-stream"
 NAMING = ("application/json", EVENTS)
 Failed = Callable[[RelayError], bytes]
+END = 4096  # bytes of an answer that are searched for what it has used
 SMALL = 64 * 1024  # bytes of an answer of known length that is sent in one piece
 log = logging.getLogger(__name__)
 
@@ -58,8 +52,8 @@ log = logging.getLogger(__name__)
 class Forwarding:
     """Passes requests on to what a kernel's servers offer."""
 
-    def __init__(self, kernel: KernelAPI, settings: Settings) -> None:
-        self._kernel = kernel
+    def __init__(self, kernel: KernelAPI, desk: Desk, settings: Settings) -> None:
+        self._kernel, self._desk = kernel, desk
         self._max_body = settings.max_body
         self._max_answer = settings.max_event
 
@@ -81,7 +75,13 @@ class Forwarding:
         if body is None:
             body = await exchange.body(self._max_body)
         call = called(exchange, body, None if form else decode(body))
-        await self.pass_on(_named(call, kind, body), call, exchange)
+        model = exchange.model = _named(call, kind, body)
+        if exchange.caller.allowance is not UNLIMITED:
+            asked = {**(call.params or {}), "model": model}
+            chosen, may = await self._desk.admit(exchange, asked), exchange.caller.allowance
+            if may.models or may.budget is not None:
+                model = chosen or model  # else the first whose server has this path will do
+        await self.pass_on(model, call, exchange)
 
     async def pass_on(
         self, model: Any, call: Call, exchange: Exchange, failed: Failed = error_event
@@ -91,7 +91,8 @@ class Forwarding:
         """
         with Attended(exchange):
             session, strict = asked_for(exchange.headers)
-            async with self._kernel.forward(model, call, session, strict) as reply:
+            async with self._kernel.forward(model, call, session, strict, exchange) as reply:
+                exchange.answer = reply
                 await self._pass_on(reply, exchange, failed)
 
     async def _pass_on(self, reply: Forwarded, exchange: Exchange, failed: Failed) -> None:
@@ -103,6 +104,7 @@ class Forwarding:
             reply.chunks = renamed(reply.chunks, rename, reply.deployment.model)
         if reply.status != 200 or _length(reply) <= SMALL:
             body = await read_all(reply.chunks, self._max_answer)
+            exchange.ends = (b"", body[-END:])
             exchange.reply(body, reply.status, block, extra)
             return
         first = await anext(reply.chunks, b"")
@@ -137,7 +139,7 @@ async def _stream(
     """Write what comes. An answer that breaks off does not end as if it were whole: the connection
     does, after an error event where there can be one.
     """
-    data, ending = first, b""
+    data, ending, before = first, b"", b""
     broken: RelayError | None = None
     try:
         while data:
@@ -145,16 +147,19 @@ async def _stream(
             ending = (ending + data)[-4:]
             if exchange.full:
                 await exchange.drained()
+            before, data = before[-END:] + data if len(data) < END else data, b""
             data = await anext(chunks, b"")
     except RelayError as error:
         log.warning("%s: %s in mid-answer", exchange.name, error.code)
-        broken = error
+        broken, exchange.code = error, error.code
         let_go(error)
     except asyncio.CancelledError as cut:
         if exchange.gone:
             raise
-        broken = cut_short()
+        broken = cut_short(exchange)
         let_go(cut)
+    finally:
+        exchange.ends = (first[:END], before[-END:])
     if broken is None:
         exchange.end(b"")
     elif failed is not None and ending.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import httptools
 
@@ -62,8 +63,30 @@ def target_of(url: bytes) -> tuple[bytes, bytes]:
     return path, parsed.query or b""
 
 
-def whole_refusal(error: RelayError) -> bytes:
-    """An answer from the connection itself, head and body, after which it closes."""
+class Refused(NamedTuple):
+    """A request that the connection itself has refused, as far as it could be read."""
+
+    id: bytes
+    method: str = ""
+    path: bytes = b""
+
+
+def refused(method: bytes, url: bytes, headers: Iterable[Header]) -> Refused:
+    """From what there is of a head; without a URL its method is not known either."""
+    id = new_id(next((value for name, value in headers if name == b"x-request-id"), None))
+    if not url:
+        return Refused(id)
+    try:
+        path, _ = target_of(url)
+    except (ValueError, AttributeError, httptools.HttpParserError):
+        path = b""
+    return Refused(id, method.decode("ascii", "replace"), path)
+
+
+def whole_refusal(error: RelayError, id: bytes) -> bytes:
+    """An answer from the connection itself, head and body, after which it closes; `id` is the
+    request's.
+    """
     body = error.encoded()
-    more = b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (new_id(), len(body))
+    more = b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (id, len(body))
     return b"".join((STATUS_LINES[error.status], JSON, CLOSE, more, body))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from h2o_relay.accounting.caller import UNLIMITED
 from h2o_relay.errors import RelayError
 from h2o_relay.faults import let_go
 from h2o_relay.kernel import KernelAPI
@@ -16,6 +17,7 @@ from h2o_relay.types import Kind
 from . import caller_key
 from .body import check_media_type, decode
 from .checks import check
+from .desk import Desk
 from .exchange import ClientGone, Exchange
 from .naming import renaming
 from .respond import DONE, EVENTS, cut_short, error_event
@@ -48,8 +50,8 @@ class Attended:
 class Generation:
     """Answers generation requests out of a kernel."""
 
-    def __init__(self, kernel: KernelAPI, max_body: int, strict: bool = False) -> None:
-        self._kernel = kernel
+    def __init__(self, kernel: KernelAPI, desk: Desk, max_body: int, strict: bool = False) -> None:
+        self._kernel, self._desk = kernel, desk
         self._max_body = max_body
         self._strict = strict
 
@@ -60,7 +62,12 @@ class Generation:
         if body is None:
             body = await exchange.body(self._max_body)
         params = decode(body)
+        exchange.model = params.get("model")
         check(kind, params)
+        if exchange.caller.allowance is not UNLIMITED:
+            chosen = await self._desk.admit(exchange, params)
+            if chosen is not None:
+                params, body = {**params, "model": chosen}, None
         session, strict = asked_for(exchange.headers)
         kept: tuple[str, ...] = ()
         if caller_key.FIELD in params:
@@ -73,7 +80,8 @@ class Generation:
             return
         exchange.attend()
         try:
-            completion = await self._kernel.generate(kind, params, body, session, strict)
+            completion = await self._kernel.generate(kind, params, body, session, strict, exchange)
+            exchange.answer = completion
             told = about(completion, (*kept, *completion.dropped) if kept else None)
             said, tries = completion.body, completion.tries
             if (tries.pool or tries.server) != completion.deployment.model:
@@ -88,7 +96,8 @@ class Generation:
         self, kind: Kind, params: Mapping[str, Any], body: bytes | None, session: str | None,
         strict: bool, kept: tuple[str, ...], exchange: Exchange,
     ) -> None:  # fmt: skip
-        async with self._kernel.stream(kind, params, body, session, strict) as answer:
+        async with self._kernel.stream(kind, params, body, session, strict, exchange) as answer:
+            exchange.answer = answer
             exchange.begin(EVENTS, about(answer, (*kept, *answer.dropped) if kept else None))
             rename = renaming(answer.tries, answer.deployment)
             last, tries = DONE, answer.tries
@@ -103,11 +112,11 @@ class Generation:
                         await exchange.drained()
             except RelayError as error:
                 log.debug("%s: %s in mid-stream", exchange.name, error.code)
-                last = error_event(error)
+                exchange.code, last = error.code, error_event(error)
                 let_go(error)
             except asyncio.CancelledError as cut:
                 if exchange.gone:
                     raise
-                last = error_event(cut_short())
+                last = error_event(cut_short(exchange))
                 let_go(cut)
             exchange.end(last)

@@ -23,6 +23,7 @@ from h2o_relay.settings import Settings
 from .app import App
 from .ports import BACKLOG
 from .protocol import RelayProtocol
+from .tls import server_context
 
 LEAVING = (signal.SIGINT, signal.SIGTERM)
 TICK = 0.05  # seconds between looks at what still runs
@@ -33,8 +34,13 @@ log = logging.getLogger(__name__)
 class Server(uvicorn.Server):
     """uvicorn's server, run beside other tasks: it leaves by `leave` or by a signal."""
 
-    def __init__(self, config: uvicorn.Config, app: App, drain_timeout: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, app: App, drain_timeout: float,
+        inner: socket.socket | None = None,
+    ) -> None:  # fmt: skip
+        """`inner` is a second socket, which speaks http whatever the others do."""
         super().__init__(config)
+        self._inner = inner
         self._answers = app
         self._drain_timeout = drain_timeout
         self._hurried = asyncio.Event()
@@ -45,6 +51,17 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # `running` handles them
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._inner is not None and not self.should_exit:
+            kind = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+            made = partial(
+                kind, config=self.config, server_state=self.server_state,
+                app_state=self.lifespan.state,
+            )  # fmt: skip
+            loop = asyncio.get_running_loop()
+            self.servers.append(await loop.create_server(made, sock=self._inner, backlog=BACKLOG))
 
     def signalled(self, number: int) -> None:
         """The first signal lets answers end, the second does not."""
@@ -116,9 +133,13 @@ def is_awaited(connection: RelayProtocol) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def running(app: App, settings: Settings, api: socket.socket) -> AsyncIterator[Server]:
+async def running(
+    app: App, settings: Settings, api: socket.socket, inner: socket.socket | None = None
+) -> AsyncIterator[Server]:
     """The API on a bound socket, answering inside the block; after it, or after a signal, it leaves
-    as the head of this module says.
+    as the head of this module says. `inner` is one more, of this machine alone, without https.
+
+    Raises SettingError for a certificate that cannot be used.
     """
     config = uvicorn.Config(
         app,
@@ -131,7 +152,9 @@ async def running(app: App, settings: Settings, api: socket.socket) -> AsyncIter
         proxy_headers=False,
         backlog=BACKLOG,
     )
-    server = Server(config, app, settings.drain_timeout)
+    config.load()
+    config.ssl = server_context(settings)
+    server = Server(config, app, settings.drain_timeout, inner)
     serving = asyncio.create_task(server.serve(sockets=[api]))
     serving.add_done_callback(lambda _: server.stopped.set())
     with signals({number: partial(server.signalled, number) for number in LEAVING}):

@@ -92,7 +92,6 @@ TOKENIZE: dict[str, Check] = {
     "return_token_strs": FLAG,
     "add_generation_prompt": FLAG,
     "continue_final_message": FLAG,
-    "chat_template": TEXT,
     "chat_template_kwargs": of(dict, "an object"),
     "tools": tools,
 }

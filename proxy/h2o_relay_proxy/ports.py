@@ -68,10 +68,18 @@ def _in_use(error: OSError) -> bool:
     return error.errno == errno.EADDRINUSE
 
 
-def address(made: socket.socket) -> str:
+def inner_socket(settings: Settings) -> socket.socket | None:
+    """Where the chat UI's process reaches the API if that speaks https, whose certificate is not
+    for this machine's own address: a socket of this machine alone.
+    """
+    return bind(LOOPBACK, 0) if settings.ssl_certfile else None
+
+
+def address(made: socket.socket, secure: bool = False) -> str:
     """The URL at which a listening socket is reached from this machine."""
     host, port = made.getsockname()[:2]
     found = ipaddress.ip_address(host.split("%")[0])
     if found.is_unspecified:
         host = "::1" if found.version == 6 else "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if secure else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -19,10 +19,10 @@ from typing import Any, ClassVar
 
 import httptools
 
+from h2o_relay.accounting.ring import Proof
 from h2o_relay.errors import (
     HeadersTooLarge,
     InvalidRequest,
-    RelayError,
     RequestTimeout,
     URITooLong,
 )
@@ -32,8 +32,9 @@ from .closing import Transport
 from .deadline import Deadline
 from .exchange import Exchange
 from .flow import Flow
-from .framing import HEAD_LIMIT, head_fault, target_of, whole_refusal, without_upgrade
-from .respond import encoded
+from .framing import HEAD_LIMIT, head_fault, target_of, without_upgrade
+from .refusing import Refusing
+from .respond import Header, encoded
 
 URL_LIMIT = 16 * 1024
 PIPELINE_LIMIT = 64 * 1024  # bytes of requests kept while an answer runs
@@ -43,11 +44,13 @@ KEEP_ALIVE = 75.0  # seconds that an idle connection is kept
 log = logging.getLogger(__name__)
 
 
-class RelayProtocol(Flow, asyncio.Protocol):
+class RelayProtocol(Flow, Refusing, asyncio.Protocol):
     """One client's connection; a server has a subclass with its settings."""
 
     settings: ClassVar[Settings]
     _standing: ClassVar[tuple[Any, bytes]] = (None, b"")
+    proof: Proof | None = None
+    """Who the last request was from (`KeyRing.find_again`)."""
 
     def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
         self._app = config.loaded_app
@@ -62,9 +65,8 @@ class RelayProtocol(Flow, asyncio.Protocol):
         self._unread = 0  # bytes of a request since its clock was wound
         self._begun = False  # a request has begun to come and is not here yet
         self._in_head = True
+        self._headers: list[Header] = []
         self._offer: bytes | None = None
-        self._refused = False
-        self._late: RelayError | None = None  # a refusal that waits for its turn
         self._deadline = Deadline(self._loop, self._expired)
         self._worker: asyncio.Task[None] | None = None
         self._idle: asyncio.Future[None] | None = None  # the worker waits for a request
@@ -174,7 +176,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers = []
         self._begun = self._in_head = True
         if self.running is None:
             self._deadline.stop()  # it is wound again if the rest does not come at once
@@ -300,7 +302,7 @@ class RelayProtocol(Flow, asyncio.Protocol):
             if self._begun:
                 self._expect_more()
         elif self._late is not None:
-            self._last_words(self._late)
+            self._last_words(*self._late)
         elif self._later:
             self._loop.call_soon(self._read_later)
         elif self._begun:
@@ -315,31 +317,6 @@ class RelayProtocol(Flow, asyncio.Protocol):
         if headers is not self._standing[0]:
             type(self)._standing = (headers, encoded(headers))
         return self._standing[1]
-
-    # Refusing
-
-    def _refuse(self, error: RelayError) -> None:
-        """Answer in OpenAI's shape, after the requests that came before, and close."""
-        if self._refused:
-            return
-        self._refused = True
-        self._deadline.stop()
-        if self._queue and not self._queue[-1].complete:
-            self._queue.pop()  # it is at fault
-        running = self.running
-        if running is None:
-            self._last_words(error)
-        elif running.complete:
-            self._late = error
-        elif running.started:
-            self.abort()
-        else:
-            running.vanish()  # the application waits for a body that does not come
-            self._last_words(error)
-
-    def _last_words(self, error: RelayError) -> None:
-        self.write(whole_refusal(error))
-        self.transport.close()
 
     def _expired(self) -> None:
         if self.transport.is_closing():

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from h2o_relay.accounting.permits import LimitReached
 from h2o_relay.errors import MethodNotAllowed, Overloaded, RelayError
 
 from .dialects.messages.errors import error_body
@@ -25,11 +26,10 @@ def encoded(headers: Iterable[Header]) -> bytes:
     """Headers as they are sent, a line end after each. Raises ValueError for a line break in one:
     no value can become a header of its own.
     """
-    block = b""
-    for name, value in headers:
-        if b"\n" in value or b"\r" in value or b"\n" in name or b"\r" in name:
-            raise ValueError("a header of the answer contains a line break")
-        block += b"%b: %b\r\n" % (name, value)
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    block = b"".join(lines)
+    if block.count(b"\n") != len(lines) or block.count(b"\r") != len(lines):
+        raise ValueError("a header of the answer contains a line break")
     return block
 
 
@@ -64,7 +64,8 @@ LONGEST_WAIT = 31_536_000  # seconds that a caller may be asked to wait: upstrea
 
 def reply_error(exchange: Exchange, error: RelayError, extra: bytes = b"") -> None:
     """An error before the head: its status, OpenAI's body, and what its status asks for."""
-    more: list[Header] = []
+    exchange.code = error.code
+    more: list[Header] = [*error.headers] if isinstance(error, LimitReached) else []
     if error.retry_after is not None:
         more.append((b"retry-after", b"%d" % math.ceil(min(error.retry_after, LONGEST_WAIT))))
     if isinstance(error, MethodNotAllowed):
@@ -96,8 +97,12 @@ def draining() -> Overloaded:
     return Overloaded("The relay is shutting down.", code="draining", retry_after=COME_BACK)
 
 
-def cut_short() -> Overloaded:
-    """What a request is told whose answer the relay could not wait for when it left."""
+def cut_short(exchange: Exchange) -> RelayError:
+    """What a request is told whose answer was cut: by whoever says why, else by the relay, which
+    leaves and could not wait for it.
+    """
+    if exchange.cut_by is not None:
+        return exchange.cut_by
     return Overloaded(
         "The relay is shutting down and could not wait for this answer.",
         code="gateway_shutdown", retry_after=COME_BACK,

@@ -10,13 +10,15 @@ import secrets
 import socket
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
 
+from h2o_relay.accounting.stored_keys import any_stored
 from h2o_relay.administration import Administration
 from h2o_relay.configuration import Configuration, all_specs
 from h2o_relay.entry import entry_of
-from h2o_relay.errors import RelayError
+from h2o_relay.errors import StoreError
 from h2o_relay.hosts import is_exposed
 from h2o_relay.kernel import Given, Kernel
 from h2o_relay.logtail import LogTail
@@ -28,13 +30,16 @@ from .announce import announce
 from .app import create_app
 from .chat_ui import chat_ui, why_not
 from .listening import Server, running
-from .ports import address, api_socket
+from .opening import opened_desk
+from .ports import address, api_socket, inner_socket
 from .reloading import reloading
-from .stored import stored_models
+from .stored import AGAIN, check_store, stored_models
+from .tls import check_tls, is_secure
 
 if TYPE_CHECKING:
     from h2o_relay.config import Config
 
+YOUNG = 20_000  # objects after which the collector looks at them
 log = logging.getLogger(__name__)
 
 
@@ -51,11 +56,13 @@ def serve(
 
     `servers` and `pools` are what the command line says, and `config` the configuration file as it
     was read: what the file says is served after them, and read again when it changes. Raises
-    SettingError for a port or address that cannot be used, InvalidRequest for a model of the file
-    that cannot be served.
+    SettingError for a port, an address or a store that cannot be used, InvalidRequest for a model
+    of the file that cannot be served.
     """
+    check_store(settings)
     check_exposure(settings)
     check_use(settings)
+    check_tls(settings)
     api = api_socket(settings)
     plugins = plugins or Plugins.discover(settings.load_plugins)
     with contextlib.closing(api):
@@ -81,17 +88,25 @@ async def _serve(
 ) -> int:
     key, settings = secrets.token_urlsafe(32), kernel.settings
     with log_tail() as tail:
-        async with kernel, stored_models(settings) as stored:
+        async with kernel, stored_models(settings) as stored, AsyncExitStack() as stack:
             admin = Administration(kernel, stored, tail, configuration)
             told = settings if settings.serves_api else closed(settings, key)
-            app = create_app(kernel, told, kernel.instance, admin, key)
-            async with running(app, settings, api) as server:
-                url = address(api)
+            opened = await stack.enter_async_context(
+                opened_desk(kernel, settings, lambda: configuration.prices, key)
+            )
+            admin.kept = opened.usage
+            app = create_app(kernel, told, kernel.instance, admin, key, opened.desk, opened.keys)
+            inner = inner_socket(settings)
+            async with running(app, settings, api, inner) as server:
+                url = address(api, is_secure(settings))
                 settle_memory()
                 async with (
-                    chat_ui(settings, url, key) as ui,
+                    chat_ui(settings, address(inner or api), key) as ui,
                     reloading(configuration, server.leave),
-                    beside(announce(kernel, settings, url, ui, out), restored(admin)),
+                    beside(
+                        announce(kernel, settings, url, ui, out, opened.desk.ring),
+                        restored(admin),
+                    ),
                 ):
                     await server.stopped.wait()
             return server.status
@@ -123,11 +138,16 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 
 
 async def restored(admin: Administration) -> None:
-    """Serve again what was added in earlier runs."""
-    try:
-        await admin.restore()
-    except RelayError as error:
-        log.warning("models that were added before are left out: %s", error.message)
+    """Serve again what was added in earlier runs, once the store can be read."""
+    told = ""
+    while True:
+        try:
+            return await admin.restore()
+        except StoreError as error:
+            if error.message != told:
+                told = error.message
+                log.warning("models that were added before are not there yet: %s", told)
+        await asyncio.sleep(AGAIN)
 
 
 @contextlib.contextmanager
@@ -144,10 +164,12 @@ def log_tail() -> Iterator[LogTail]:
 
 def settle_memory() -> None:
     """Let the garbage collector pass over what is there from the start: a full collection of it
-    stalls every stream for tens of milliseconds.
+    stalls every stream for tens of milliseconds. And let it look less often: requests leave nothing
+    behind that holds itself (tests/proxy/test_letting_go.py), so that it hardly ever finds any.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
 
 
 def closed(settings: Settings, key: str) -> Settings:
@@ -168,11 +190,11 @@ def check_use(settings: Settings) -> None:
 
 def check_exposure(settings: Settings) -> None:
     """Refuse to listen beyond loopback without a key. Raises SettingError."""
-    if not is_exposed(settings):
+    if not is_exposed(settings) or any_stored(settings):
         return
     raise SettingError(
-        f"--host {settings.host} would let anyone on the network use this relay: set a key with "
-        "H2OGPT_OPENAI_API_KEY, or insist with --allow-open"
+        f"--host {settings.host} would let anyone on the network use this relay: make a key with "
+        "`h2o keys create NAME` or H2OGPT_OPENAI_API_KEY, or insist with --allow-open"
     )
 
 

@@ -8,17 +8,20 @@ import io
 import shlex
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 
 import orjson
 import pytest
 
+from h2o_relay.accounting.ring import KeyRing
 from h2o_relay.kernel import Kernel
 from h2o_relay.pools import PoolSpec
 from h2o_relay.spec import ServerSpec
+from h2o_relay.store import Keys, Store
 from h2o_relay.testing.scripts import json, sse
 from h2o_relay.testing.settings import quick
 from h2o_relay.testing.upstream import Answer, Received, ScriptedUpstream
-from h2o_relay_proxy.announce import announce
+from h2o_relay_proxy.announce import announce, curl, wanted_key
 from h2o_relay_proxy.chat_ui import ChatUI
 from h2o_relay_proxy.server import watched
 
@@ -54,6 +57,21 @@ async def said_of(
     assert lines[1:3] == ["Chat   h2o chat, in another terminal; UI off", f"API    {URL}/v1"]
     assert lines[-2:] == ["Ctrl-C stops it.", ""]
     return [line for line in lines[3:-2] if line]
+
+
+async def test_the_curl_line_has_the_variable_of_a_key_where_one_is_needed(
+    tmp_path: Path,
+) -> None:
+    async with Store(f"sqlite:///{tmp_path}/relay.db") as store:
+        for settings, expected in ((quick(), ""), (quick(api_key="x"), "H2OGPT_OPENAI_API_KEY")):
+            async with KeyRing(settings, Keys(store)) as ring:
+                assert await wanted_key(settings, ring) == expected
+        await Keys(store).create({"name": "team"})
+        async with KeyRing(quick(), Keys(store)) as ring:
+            assert ring.unread, "it waits for the store"
+            assert await wanted_key(quick(), ring) == "KEY"
+    assert '"Authorization: Bearer $KEY"' in curl(URL, "m", "KEY")
+    assert "Authorization" not in curl(URL, "m", "")
 
 
 def asked_for(line: str) -> str:

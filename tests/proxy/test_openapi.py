@@ -22,8 +22,8 @@ from h2o_relay_proxy.app import App
 from h2o_relay_proxy.checking import INT64, MAX_INT, Check, schema_of
 from h2o_relay_proxy.dialects.messages import request as messages
 from h2o_relay_proxy.dialects.responses import fields as responses
-from h2o_relay_proxy.forwarding import KNOWN
 from h2o_relay_proxy.openapi import document, encoded
+from h2o_relay_proxy.routes import KNOWN
 
 from .kit import KEY, assert_error, get, relay, request
 
@@ -83,6 +83,7 @@ async def test_every_path_of_the_relay_is_in_it() -> None:
     there |= {(method, path.decode()) for path, methods in admin._routes.items()
               for method in methods}  # fmt: skip
     there |= {(method, "/admin/deployments/{id}") for method in admin._one}
+    there |= {("GET", "/metrics"), ("GET", "/admin/keys"), ("POST", "/admin/keys")}
     described = {(method, path) for method, path, _ in operations()}
     assert there - described == set()
     assert {path for _, path in described - there if "{" not in path} == set()

@@ -14,7 +14,7 @@ import pytest
 from h2o_relay.plugins import Plugins
 from h2o_relay.testing.scripts import json, whole
 from h2o_relay.testing.upstream import Answer, Received
-from h2o_relay_proxy.forwarding import KNOWN
+from h2o_relay_proxy.routes import KNOWN
 
 from .kit import MODEL, Relay, assert_error, post, relay
 from .test_forward import client_of

@@ -199,7 +199,7 @@ async def test_a_wait_in_the_queue_is_told() -> None:
         for reply in replies:
             assert_intact(reply, said(3))
         waits = sorted(int(reply.headers["x-h2o-queue-ms"]) for reply in replies)
-        assert waits[0] == 0
+        assert waits[0] < 100
         assert 200 <= waits[1] <= 1000 * SOON
 
 

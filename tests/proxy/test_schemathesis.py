@@ -22,7 +22,8 @@ from h2o_relay.types import Tuning
 from h2o_relay_proxy.checking import MAX_INT
 from h2o_relay_proxy.openapi import document
 
-from .kit import MODEL, Relay, relay
+from .desk_kit import complete
+from .kit import MODEL, Relay
 from .threaded import in_thread
 from .well_upstream import well
 
@@ -50,11 +51,16 @@ def nothing_left() -> None:
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Relay]:
-    """Its server is tuned, so that requests of dialects are translated."""
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
+    """Its server is tuned, so that requests of dialects are translated. The keys that are made
+    meanwhile close it to nobody.
+    """
     tuning = Tuning(max_max_new_tokens=MAX_INT)
     server = ServerSpec(server="vllm_chat:{url}/v1", base_model=MODEL, tuning=tuning)
-    opening = relay(well, servers=[server], admin_pass=ADMIN_KEY, max_body=2**22)
+    opening = complete(
+        tmp_path_factory.mktemp("kept"), well, [server], admin_pass=ADMIN_KEY, max_body=2**22,
+        enforce_h2ogpt_api_key=False, h2ogpt_api_keys="['unasked']",
+    )  # fmt: skip
     with in_thread(opening) as running:
         yield running
 

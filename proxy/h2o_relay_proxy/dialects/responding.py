@@ -9,9 +9,9 @@ from urllib.parse import unquote
 
 import orjson
 
+from h2o_relay.accounting.credentials import credentials
 from h2o_relay.errors import MethodNotAllowed, UnknownURL
 
-from ..auth import credentials
 from ..exchange import Exchange
 from ..generation import Attended
 from ..respond import ESTIMATED
@@ -51,9 +51,10 @@ class Responding:
         asked = await self._read(exchange)
         if asked is None:
             return
+        told = self._translating.dropped(asked.dropped, exchange)
         with Attended(exchange):
             count = await self._kernel.count_tokens(asked.params)
-        told = backend(count.deployment.server.plugin or "")
+        told += backend(count.deployment.server.plugin or "")
         counted = {"object": "response.input_tokens", "input_tokens": count.tokens}
         if count.estimated:
             told, counted = told + ESTIMATED, {**counted, "estimated": True}

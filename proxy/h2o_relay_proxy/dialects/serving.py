@@ -6,6 +6,9 @@ import asyncio
 import logging
 from typing import Any
 
+import orjson
+
+from h2o_relay.accounting.caller import UNLIMITED
 from h2o_relay.chunks import Chunk, Completion
 from h2o_relay.errors import InvalidRequest, RelayError, UnknownURL
 from h2o_relay.faults import let_go
@@ -14,12 +17,13 @@ from h2o_relay.kernel import Answer, KernelAPI
 from .. import caller_key
 from ..body import check_media_type, decode
 from ..checks import check_model
+from ..desk import Desk
 from ..exchange import Exchange
 from ..forwarding import Forwarding, called
 from ..generation import Attended
 from ..naming import renaming
 from ..respond import ESTIMATED, EVENTS, cut_short
-from ..telling import about, asked_for, backend, gone_on, refuse_dropped
+from ..telling import about, asked_for, backend, gone_on, refuse_dropped, unhonoured
 from . import messages
 from .base import Dialect, Exchanged
 from .field_names import name_as_asked
@@ -31,9 +35,10 @@ class Translating:
     """Answers the requests of dialects out of a kernel."""
 
     def __init__(
-        self, kernel: KernelAPI, forwarding: Forwarding, max_body: int, strict: bool = False
-    ) -> None:
-        self.kernel = kernel
+        self, kernel: KernelAPI, desk: Desk, forwarding: Forwarding, max_body: int,
+        strict: bool = False,
+    ) -> None:  # fmt: skip
+        self.kernel, self._desk = kernel, desk
         self._forwarding, self._max_body, self._strict = forwarding, max_body, strict
 
     async def message(self, exchange: Exchange) -> None:
@@ -52,13 +57,23 @@ class Translating:
         body, params = await self.read(exchange)
         if await self.forwarded(messages.DIALECT, body, params, exchange):
             return
-        asked = messages.read_count(params)
+        asked, dropped = messages.read_count(params)
+        told = self.dropped(dropped, exchange)
         with Attended(exchange):
             count = await self.kernel.count_tokens(asked)
-        told = backend(count.deployment.server.plugin or "")
+        told += backend(count.deployment.server.plugin or "")
         if count.estimated:
             told += ESTIMATED
         exchange.reply(messages.count_body(count.tokens, estimated=count.estimated), extra=told)
+
+    def dropped(self, names: tuple[str, ...], exchange: Exchange) -> bytes:
+        """The header of a count that names the fields which nobody honours. Raises InvalidRequest
+        where the caller wants none ignored.
+        """
+        _, strict = asked_for(exchange.headers)
+        if strict or self._strict:
+            refuse_dropped(names)
+        return unhonoured(names)
 
     async def read(self, exchange: Exchange) -> tuple[bytes, dict[str, Any]]:
         """A request's body, and what it says."""
@@ -67,8 +82,14 @@ class Translating:
         if body is None:
             body = await exchange.body(self._max_body)
         params = decode(body)
+        exchange.model = params.get("model")
         check_model(params)
         caller_key.refuse(params)
+        if exchange.caller.allowance is not UNLIMITED:
+            chosen = await self._desk.admit(exchange, params)
+            if chosen is not None:
+                params = {**params, "model": chosen}
+                body = orjson.dumps(params)
         return body, params
 
     async def forwarded(
@@ -107,7 +128,8 @@ class Translating:
             if params.get("stream"):
                 await self._stream(dialect, exchanged, session, strict, exchange)
                 return
-            completion = await self.kernel.generate("chat", params, None, session, strict)
+            completion = await self.kernel.generate("chat", params, None, session, strict, exchange)
+            exchange.answer = completion
             told = self._about(dialect, exchanged, completion)
             rename = renaming(completion.tries, completion.deployment)
             named = completion if rename is None else Completion(rename(completion.body))
@@ -125,7 +147,8 @@ class Translating:
         exchange: Exchange,
     ) -> None:  # fmt: skip
         params = exchanged.params
-        async with self.kernel.stream("chat", params, None, session, strict) as answer:
+        async with self.kernel.stream("chat", params, None, session, strict, exchange) as answer:
+            exchange.answer = answer
             exchange.begin(EVENTS, self._about(dialect, exchanged, answer))
             rename = renaming(answer.tries, answer.deployment)
             exchange.write(exchanged.begin())
@@ -143,12 +166,12 @@ class Translating:
                 last = exchanged.end()
             except RelayError as error:
                 log.debug("%s: %s in mid-stream", exchange.name, error.code)
-                last = exchanged.failed(error)
+                exchange.code, last = error.code, exchanged.failed(error)
                 let_go(error)
             except asyncio.CancelledError as cut:
                 if exchange.gone:
                     raise
-                last = exchanged.failed(cut_short())
+                last = exchanged.failed(cut_short(exchange))
                 let_go(cut)
             exchange.end(last)
 

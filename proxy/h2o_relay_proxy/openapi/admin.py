@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from h2o_relay import errors
+from h2o_relay.accounting.dimensions import PARAMETERS
 
 from .failures import BODY, EVERY, SERVERS, Kind
 from .responses import ADMIN, EVENTS, STREAM, good, in_path, operation
@@ -13,6 +14,7 @@ Path = dict[str, Any]
 STORED: tuple[Kind, ...] = (*EVERY, errors.StoreError)
 WRITTEN: tuple[Kind, ...] = (*STORED, *BODY, errors.BadServerString, errors.PluginError)
 ONE = in_path("id", "The id of an entry.", pattern="^[0-9A-Za-z]+$")
+KEY = in_path("key", "The id or the name of a key.")
 POOL = in_path("name", "The name of a pool.")
 SECRETS: dict[str, Any] = {
     "name": "secrets",
@@ -22,6 +24,11 @@ SECRETS: dict[str, Any] = {
 }
 
 
+def _asked(name: str) -> dict[str, Any]:
+    says = "See docs/usage.md."
+    return {"name": name, "in": "query", "description": says, "schema": {"type": "string"}}
+
+
 def _op(
     id: str, summary: str, answer: dict[str, Any], kinds: tuple[Kind, ...], **more: Any
 ) -> dict[str, Any]:
@@ -29,7 +36,7 @@ def _op(
 
 
 def paths() -> dict[str, Path]:
-    return {**_deployments(), **_models(), **_pools(), **_relay()}
+    return {**_deployments(), **_models(), **_pools(), **_keys(), **_relay()}
 
 
 def _deployments() -> dict[str, Path]:
@@ -93,6 +100,29 @@ def _pools() -> dict[str, Path]:
     }  # fmt: skip
 
 
+def _keys() -> dict[str, Path]:
+    gone = (*STORED, errors.NotFound)
+    written = (*STORED, *BODY)
+    return {
+        "/admin/keys": {
+            "get": _op("listKeys", "All keys, revoked ones too.", good("Keys"), STORED),
+            "post": _op("createKey", "A new key, which is told in this answer alone.",
+                        good("NewKey", status="201"), written, body="KeyEntry"),
+        },
+        "/admin/keys/{key}": {
+            "get": _op("showKey", "One key.", good("Key"), gone, parameters=[KEY]),
+            "patch": _op("changeKey", "Change what the body names.", good("Key"),
+                         (*written, errors.NotFound), body="KeyEntry", parameters=[KEY]),
+            "delete": _op("revokeKey", "Revoke it, for good.", good("Key"), gone,
+                          parameters=[KEY]),
+        },
+        "/admin/keys/{key}/rotate": {
+            "post": _op("rotateKey", "Another key in its place.", good("NewKey"),
+                        (*written, errors.NotFound), body="Rotation", parameters=[KEY])
+        },
+    }  # fmt: skip
+
+
 def _relay() -> dict[str, Path]:
     return {
         "/admin/config": {
@@ -103,8 +133,16 @@ def _relay() -> dict[str, Path]:
             "post": _op("reloadConfig", "Read the configuration file again.", good("Change"),
                         (*STORED, errors.BadServerString, errors.PluginError))
         },
+        "/admin/usage": {
+            "get": _op("usage", "What requests used and have cost.", good("UsageReport"), STORED,
+                       parameters=[_asked(name) for name in PARAMETERS])
+        },
         "/admin/series": {
             "get": _op("series", "The last ten minutes of every model.", good("Series"), EVERY)
+        },
+        "/admin/trouble": {
+            "get": _op("trouble", "What is wrong with the relay itself, and what to do.",
+                       good("Troubles"), EVERY)
         },
         "/admin/system": {
             "get": _op("system", "Versions, plugins, settings, the log.", good("System"), EVERY)

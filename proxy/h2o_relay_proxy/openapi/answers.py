@@ -7,10 +7,12 @@ itself, or makes. What the relay makes is described in full.
 from __future__ import annotations
 
 from h2o_relay import admin
+from h2o_relay.accounting.usage_query import UsageRow
 from h2o_relay.applying import Change
 from h2o_relay.health import STATES
 
 from ..checking import Schema
+from ..seeing.troubles import Trouble
 from .from_types import schema_of_type
 
 TEXT: Schema = {"type": "string"}
@@ -18,6 +20,14 @@ COUNT: Schema = {"type": "integer", "minimum": 0}
 MAYBE: Schema = {"type": ["string", "null"]}
 STATE: Schema = {"type": "string", "enum": list(STATES)}
 COUNTS: Schema = {"type": "object", "additionalProperties": COUNT}
+
+
+KEY: dict[str, Schema] = {
+    "object": {"const": "key"}, "id": TEXT, "name": TEXT, "state": TEXT, "last4": TEXT,
+    "created": {"type": "number"}, "admin": {"type": "boolean"},
+    "models": {"type": "array", "items": TEXT},
+}  # fmt: skip
+"""What `accounting.keys.view` always says; limits and times may be null."""
 
 
 def obj(required: dict[str, Schema], **more: Schema) -> Schema:
@@ -109,4 +119,12 @@ def schemas() -> dict[str, Schema]:
         "Id": obj({"id": TEXT}),
         "Name": obj({"name": TEXT}),
         "Nothing": {"type": "object", "additionalProperties": False},
+        "UsageReport": obj(
+            {"object": {"const": "list"}, "by": list_of(TEXT), "data": list_of(of(UsageRow))}
+        ),
+        "Key": obj(KEY),
+        "NewKey": obj({**KEY, "key": TEXT}),
+        "Troubles": obj({"object": {"const": "list"}, "data": list_of(of(Trouble))}),
+        "Keys": obj({"object": {"const": "list"}, "data": list_of(ref("Key"))}),
+        "Metrics": TEXT,
     }

@@ -60,7 +60,7 @@ def _dialects() -> dict[str, Path]:
             "post": operation(
                 "countResponseTokens", "How many tokens a response's input has.",
                 good("TokenCount", told=True), ASKING,
-                body="ResponsesRequest",
+                body="ResponsesRequest", parameters=(STRICT,),
             )
         },
         **_kept(),
@@ -75,7 +75,7 @@ def _dialects() -> dict[str, Path]:
             "post": operation(
                 "countMessageTokens", "How many tokens a message would have.",
                 good("TokenCount", told=True), ASKING,
-                body="CountTokensRequest", errors="AnthropicError",
+                body="CountTokensRequest", parameters=(STRICT,), errors="AnthropicError",
             )
         },
     }  # fmt: skip
@@ -173,6 +173,12 @@ def _health() -> dict[str, Path]:
             "get": operation(
                 "ready", "Whether a model can answer.", good("Readiness"),
                 (*UNKEYED, UpstreamUnavailable), security=OPEN, tag="Health",
+            )
+        },
+        "/metrics": {
+            "get": operation(
+                "metrics", "For Prometheus, unless `--no-metrics`.",
+                good("Metrics", kind="text/plain"), (*EVERY, UnknownURL), tag="Health",
             )
         },
     }  # fmt: skip

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import Any
+from typing import Any, get_args
 
+from h2o_relay.accounting.caller import Period
+from h2o_relay.accounting.keys import COUNTS
 from h2o_relay.config.entry_help import ENTRY_HELP
 from h2o_relay.pools import READERS, PoolSpec
 
@@ -139,6 +141,24 @@ def _entry() -> Schema:
     return {"type": "object", "properties": properties}
 
 
+def _key() -> Schema:
+    """What `accounting.keys.wanted_of` reads; null takes a limit away."""
+    count: Schema = {"type": ["integer", "null"], "minimum": 1}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "name": TEXT,
+            "models": {"type": ["array", "null"], "items": TEXT},
+            **dict.fromkeys(COUNTS, count),
+            "budget": {"type": ["number", "null"]},
+            "budget_period": {"enum": list(get_args(Period))},
+            "expires": {"type": ["string", "number", "null"]},
+            "admin": {"type": "boolean"},
+        },
+    }
+
+
 def schemas() -> dict[str, Schema]:
     """By the names of the document's components."""
     return {
@@ -156,5 +176,7 @@ def schemas() -> dict[str, Schema]:
         "ImageForm": form("image", "mask"),
         "Entry": _entry(),
         "PoolEntry": _pool(),
+        "KeyEntry": _key(),
+        "Rotation": {"type": "object", "properties": {"grace": {"type": ["string", "number"]}}},
         "ModelName": {"type": "object", "required": ["model"], "properties": {"model": TEXT}},
     }

@@ -114,6 +114,27 @@ async def test_tokens_are_counted() -> None:
         assert 0 < short.input_tokens < 100 < long.input_tokens
 
 
+COUNTS = [
+    ("/v1/messages/count_tokens", {"messages": USER, "container": "c"}, "container"),
+    ("/v1/responses/input_tokens", {"input": "hi", "prompt_cache_retention": "24h"}, ""),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "dropped"), COUNTS)
+async def test_counts_drop_nothing_silently_either(
+    path: str, body: dict[str, Any], dropped: str
+) -> None:
+    async with relay(servers=CHATS) as running:
+        told = await running.ask(post({"model": MODEL, **body}, path))
+        assert (told.status, told.headers.get("x-h2o-dropped-params", "")) == (200, dropped)
+        strict = await running.ask(post({"model": MODEL, **body}, path, {"x-h2o-strict": "true"}))
+        assert strict.status == (400 if dropped else 200)
+        assert dropped.encode() in strict.body
+        wrong = await running.ask(post({"model": MODEL, **body}, path, {"x-h2o-strict": "maybe"}))
+        assert wrong.status == 400
+        assert b"x-h2o-strict" in wrong.body
+
+
 async def test_models_are_listed_for_clients_of_anthropics() -> None:
     async with relay(servers=CHATS) as running, sdk(running) as client:
         assert [model.id async for model in client.models.list(limit=1)] == [MODEL]

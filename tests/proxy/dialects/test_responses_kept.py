@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -260,6 +262,28 @@ class TestBounds:
         has = [keeping.dialect.has(id, ME) for id in ids]
         assert has == sorted(has)
         assert True in has
+
+    @pytest.mark.parametrize("text", ["Hello.", "x" * 5000])
+    def test_what_is_counted_is_what_is_held(self, text: str) -> None:
+        keeping, count = Keeping(), 200
+
+        def answer() -> None:
+            whole = keeping.ask(input="hi").whole(answered({"content": text}))
+            del whole
+
+        for _ in range(5):
+            answer()
+        before = keeping.kept.bytes
+        tracemalloc.start()
+        try:
+            for _ in range(count):
+                answer()
+            gc.collect()
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        counted = keeping.kept.bytes - before
+        assert 0.6 * counted < held < 1.1 * counted, (held / count, counted / count)
 
     def test_one_that_is_too_large_is_not_kept_and_pushes_nobody_out(self) -> None:
         keeping = Keeping(Kept(most_bytes=20_000))

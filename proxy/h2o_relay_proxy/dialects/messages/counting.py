@@ -9,10 +9,13 @@ import orjson
 from .request import read
 
 
-def read_count(params: dict[str, Any]) -> dict[str, Any]:
-    """The chat request whose prompt is to be counted. Raises InvalidRequest."""
-    fields = read(params, counting=True).params
-    return {k: v for k, v in fields.items() if k not in ("stream", "stream_options")}
+def read_count(params: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The chat request whose prompt is to be counted, and the fields that it has no place for.
+    Raises InvalidRequest.
+    """
+    found = read(params, counting=True)
+    fields = {k: v for k, v in found.params.items() if k not in ("stream", "stream_options")}
+    return fields, found.dropped
 
 
 def count_body(tokens: int, *, estimated: bool = False) -> bytes:
