@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from h2o_relay.behalf import headers
 from h2o_relay.chunks import Chunk
 from h2o_relay.errors import RelayError
 from h2o_relay.types import Deployment, Kind
@@ -43,6 +44,8 @@ class Asked:
     kind: Kind
     params: dict[str, Any]
     body: bytes | None = None
+    behalf: Mapping[str, str] = field(default_factory=headers)
+    """For whom: the headers of `behalf`."""
     ended: bool = False
     """The answer came to its own end, or to its error."""
     closed: bool = False

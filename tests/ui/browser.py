@@ -8,7 +8,7 @@ brings what becomes of it: `process_generating` with the changes of each output 
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
@@ -38,26 +38,43 @@ class Browser:
     def component(self, kind: str) -> dict[str, Any]:
         return next(dict(c["props"]) for c in self.config["components"] if c["type"] == kind)
 
+    def ids(self) -> dict[int, str]:
+        """The components' `elem_id`s, "" for those that have none."""
+        return {c["id"]: c["props"].get("elem_id") or "" for c in self.config["components"]}
+
     def _event(self, elem_id: str, name: str) -> dict[str, Any]:
         """The event of a component that draws the chat."""
-        ids = {c["id"]: c["props"].get("elem_id") or "" for c in self.config["components"]}
+        ids = self.ids()
         thread = next(id for id, elem in ids.items() if elem == "chat-thread")
         for event in self.config["dependencies"]:
             if event["backend_fn"] and thread in event["outputs"]:
                 for target, trigger in event["targets"]:
                     if trigger == name and ids.get(target, "") == elem_id:
-                        return {**event, "named": [ids.get(out, "") for out in event["outputs"]]}
+                        return dict(event)
         raise KeyError(f"{elem_id}.{name}")
 
     async def quick(
         self, elem_id: str, name: str, *data: Any, query: dict[str, str] | None = None
     ) -> None:
-        """An event that is answered at once; what it draws is in `shown`."""
+        """An event that is answered at once, and those that follow it; what they draw is in
+        `shown`.
+        """
         event = self._event(elem_id, name)
+        await self._predict(event, data, query)
+        for then in self.config["dependencies"]:
+            if then["trigger_after"] == event["id"]:
+                ids = self.ids()
+                await self._predict(then, [self.shown.get(ids[at], "") for at in then["inputs"]])
+
+    async def _predict(
+        self, event: dict[str, Any], data: Sequence[Any], query: dict[str, str] | None = None
+    ) -> None:
         body = {"data": data, "fn_index": event["id"], "session_hash": self.session}
         response = await self.http.post(f"{API}/run/predict", json=body, params=query)
         response.raise_for_status()
-        for output, value in zip(event["named"], response.json()["data"], strict=True):
+        ids = self.ids()
+        named = [ids[output] for output in event["outputs"]]
+        for output, value in zip(named, response.json()["data"], strict=True):
             if not isinstance(value, dict) or "__type__" not in value:
                 self.shown[output] = value
             elif "value" in value:

@@ -4,7 +4,7 @@ they answer taken as a browser takes it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -80,7 +80,13 @@ class Page:
 
     async def send(self, text: str, *files: Any) -> None:
         given = {"text": text, "files": list(files)}
-        self.take(await self.chat.send(self.request(), given, *self.asked()))
+        await self.asking(self.chat.send(self.request(), given, *self.asked()))
+
+    async def asking(self, event: Awaitable[dict[Any, Any]]) -> None:
+        """One of the events that ask, and what Gradio does then."""
+        self.take(await event)
+        rest = self.chat.rest(self.request(), self.id, "", self.value("asked"))
+        self.take(await rest)
 
     async def ask(self, text: str) -> None:
         await self.send(text)
@@ -88,13 +94,13 @@ class Page:
 
     async def follow(self) -> None:
         """Watch what is coming to its end, and what Gradio does then."""
-        watch = self.chat.watch(self.request(), self.id, self.value("turn"))
+        watch = self.chat.following.watch(self.request(), self.id, self.value("turn"))
         async with aclosing(watch) as seen:
             async for rows in seen:
                 if isinstance(rows, list):
                     self.take({self.chat.parts.thread: rows})
         notice = self.value("notice")
-        self.take(await self.chat.settle(self.request(), self.id, "", notice))
+        self.take(await self.chat.following.settle(self.request(), self.id, "", notice))
 
 
 @lru_cache(maxsize=1)

@@ -14,6 +14,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
 
+from h2o_relay.accounting.caller import OPEN, Caller
+from h2o_relay.accounting.ring import KeyRing
+from h2o_relay.accounting.usage_query import UsageQuery, UsageReport
 from h2o_relay.admin import DeploymentView, Found, FoundModel, Series, System, Tried
 from h2o_relay.answer import Answer
 from h2o_relay.assemble import assemble
@@ -23,6 +26,7 @@ from h2o_relay.errors import (
     InvalidRequest,
     ModelNotFound,
     RelayError,
+    Unauthorized,
     UnknownURL,
     UpstreamUnavailable,
 )
@@ -72,7 +76,10 @@ class FakeRelay:
         self.failing: dict[str, RelayError] = {}
         """Raised by the method of that name: `add`, `change`, `remove`, `set_loaded` ..."""
         self.history: list[Series] = []
+        self.used = UsageReport(since=0.0, until=None, by=("key",), rows=())
         self.about: System | None = None
+        self.ring: KeyRing | None = None
+        """What keys of h2oGPT's calls are looked up in; without one no key is needed."""
         self.entries: dict[str, dict[str, Any]] = {}
         """What was added, by id."""
         self.asked: list[Asked] = []
@@ -162,6 +169,15 @@ class FakeRelay:
     def fix_text(self, kind: Kind, params: Mapping[str, Any], text: str, final: bool) -> str:
         return text
 
+    async def caller(self, *, key: str = "", holder: str = "") -> Caller | None:
+        self._fail("caller")
+        if self.ring is None:
+            return OPEN
+        try:
+            return self.ring.find_holder(holder) if holder else self.ring.find_call(key)
+        except Unauthorized:
+            return None
+
     # AdminAPI.
 
     def deployments(self) -> Sequence[DeploymentView]:
@@ -231,6 +247,11 @@ class FakeRelay:
     async def series(self) -> Sequence[Series]:
         self._fail("series")
         return tuple(self.history)
+
+    async def usage(self, query: UsageQuery) -> UsageReport:
+        self._fail("usage")
+        self.calls.append(("usage", query))
+        return self.used
 
     async def system(self) -> System:
         self._fail("system")

@@ -81,17 +81,17 @@ class Talk:
 
 
 @contextlib.asynccontextmanager
-async def talk(relay: Any) -> AsyncIterator[Talk]:
+async def talk(relay: Any, owner: str = ME) -> AsyncIterator[Talk]:
     """A user's chats over `relay`, in a store in memory."""
     async with Store("sqlite://") as store:
         conversations = Conversations(store)
         turns = Turns(relay, conversations)
         context = Context(
             relay=relay, settings=quick(), conversations=conversations, votes=None,  # type: ignore[arg-type]
-            turns=turns, user=lambda _: User(owner=ME),
+            turns=turns, user=lambda _: User(owner=owner),
         )  # fmt: skip
         try:
-            yield Talk(context, Chats(context, ME))
+            yield Talk(context, Chats(context, owner))
         finally:
             await turns.close()
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 import uvicorn
 
+from h2o_relay.accounting.ring import KeyRing
 from h2o_relay.kernel import Kernel
 from h2o_relay.plugins import Plugins
 from h2o_relay.settings import Settings, store_url
@@ -22,6 +23,8 @@ from h2o_relay.testing.settings import quick
 from h2o_relay_ui.context import Context, Relay
 from h2o_relay_ui.front import Front
 from h2o_relay_ui.signin import HEAD, SIGN_IN, SignIn
+
+from .fakes import FakeRelay
 
 T = TypeVar("T")
 
@@ -45,6 +48,8 @@ async def mounted(
     from fastapi.middleware.cors import CORSMiddleware
 
     sign_in = SignIn(settings, local=local)
+    if isinstance(relay, FakeRelay):
+        relay.ring = KeyRing(settings)
     context = Context(
         relay=cast(Relay, relay), settings=settings, conversations=cast(Any, None),
         votes=cast(Any, None), turns=cast(Any, None), user=sign_in.user, may_add=may_add,

@@ -13,10 +13,11 @@ import pytest
 
 from h2o_relay.errors import StoreError, UpstreamUnreachable
 from h2o_relay.testing.upstream import until
+from h2o_relay_ui import chats
 from h2o_relay_ui.chats import BUSY, NEW, NEW_TEMPORARY
 from h2o_relay_ui.shelf import MISSING
 
-from .chat_page import Page, opened
+from .chat_page import Page, names, opened
 from .fakes import FakeRelay, Script, view
 
 pytestmark = [
@@ -51,13 +52,23 @@ async def test_a_page_without_a_model_says_why_and_looks_again() -> None:
         await page.send("hi")
         assert page.sees("notice")
         fake.put(view("parrot"))
-        page.take(await page.chat.look(page.value("model")))
+        page.take(await page.chat.look(page.request(), page.value("model")))
         assert (page.value("model"), page.shown["timer"]["active"]) == ("parrot", False)
+
+
+async def test_models_that_the_key_is_not_for_are_not_offered() -> None:
+    async with opened(relay()) as page:
+        page.context.models_of = lambda owner: ("s*", "dead") if owner == page.user else ()
+        page.take(await page.chat.look(page.request(), None))
+        assert page.shown["model"]["choices"] == [("slow", "slow"), ("dead (offline)", "dead")]
+        assert page.value("model") == "slow"
+        await page.load("parrot")
+        assert page.value("model") == "slow", "also where another one was remembered"
 
 
 async def test_looking_again_does_not_take_the_choice_back() -> None:
     async with opened(relay()) as page:
-        updates = await page.chat.look("slow")
+        updates = await page.chat.look(page.request(), "slow")
         assert "value" not in updates[page.chat.parts.model]
 
 
@@ -83,17 +94,69 @@ async def test_an_answer_grows_row_by_row() -> None:
         await page.ask("first")
         await page.send("second")
         seen = []
-        async for rows in page.chat.watch(page.request(), page.id, page.value("turn")):
+        async for rows in page.chat.following.watch(page.request(), page.id, page.value("turn")):
             assert [row["content"][0]["text"] for row in rows[:2]] == ["first", "".join(words)]
             seen.append(rows[4]["content"][0]["text"])
         assert len(set(seen)) > 1
         assert seen[-1] == "".join(words)
 
 
+async def drawn(page: Page, text: str) -> tuple[set[str], set[str]]:
+    """What an event that asks draws by name, and what the one after it does."""
+    first = await page.chat.send(page.request(), {"text": text}, *page.asked())
+    page.take(first)
+    later = await page.chat.rest(page.request(), page.id, "", page.value("asked"))
+    page.take(later)
+    return {names()[part] for part in first}, {names()[part] for part in later}
+
+
+async def test_a_question_is_drawn_with_its_first_words_before_all_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a browser draws with the first words is what they wait for."""
+    monkeypatch.setattr(chats, "AT_ONCE", 10.0)
+    hold = asyncio.Event()
+    async with opened(relay(parrot=Script(pieces=("so far",), hold=hold))) as page:
+        first, later = await drawn(page, "go")
+        assert first == {"id", "asked", "marker", "thread", "box", "notice"}
+        assert page.texts() == ["go", "so far"]
+        assert later >= {"turn", "meter", "title", "this", "days0"}
+        assert not later & (first - {"box"})
+        assert page.value("turn") == page.value("asked")
+        assert page.listed() == ["go"]
+        hold.set()
+        await page.follow()
+        assert page.texts()[2].startswith("<small>parrot")
+
+
+async def test_an_answer_that_has_not_begun_is_followed_at_once() -> None:
+    async with opened(relay(parrot=Script(wait=60))) as page:
+        first, _ = await drawn(page, "go")
+        assert first == {"id", "asked", "marker", "thread", "box", "notice", "turn"}
+        assert page.value("turn") == page.value("asked")
+
+
+async def test_what_is_asked_is_followed_where_the_store_fails_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(*_: Any, **__: Any) -> Any:
+        raise StoreError("disk full")
+
+    monkeypatch.setattr(chats, "AT_ONCE", 10.0)
+    async with opened(relay()) as page:
+        with monkeypatch.context() as broken:
+            broken.setattr(page.context.conversations, "list", fail)
+            await page.send("go")
+        assert page.value("notice") == "disk full"
+        assert page.value("turn") == page.value("asked")
+
+
 async def test_nothing_is_not_sent() -> None:
     async with opened(relay()) as page:
         for given in ({"text": "  ", "files": []}, None, {}):
-            assert await page.chat.send(page.request(), given, *page.asked()) == {}
+            updates = await page.chat.send(page.request(), given, *page.asked())
+            assert updates == {page.chat.parts.asked: ""}
+            assert await page.chat.rest(page.request(), "", "", "") == {}
 
 
 async def test_an_option_that_cannot_be_read_stops_nothing_else() -> None:
@@ -171,7 +234,7 @@ async def test_a_failure_offers_to_retry() -> None:
         assert page.texts()[1].startswith("**⚠ No answer.** cannot connect to gpu1:8000")
         assert page.value("thread")[-1]["options"][0]["value"] == "Retry"
         script.error, script.pieces = None, ("Here ", "I am.")
-        page.take(await page.chat.again(page.request(), *page.asked()))
+        await page.asking(page.chat.again(page.request(), *page.asked()))
         await page.follow()
         assert page.texts()[:2] == ["hi", "Here I am."]
 
@@ -181,12 +244,12 @@ async def test_an_edit_asks_again() -> None:
         await page.ask("one")
         await page.ask("two")
         event = SimpleNamespace(index=0, previous_value="one", value="eins")
-        page.take(await page.chat.edit(page.request(), event, *page.asked()))
+        await page.asking(page.chat.edit(page.request(), event, *page.asked()))
         await page.follow()
         assert page.texts()[0] == "eins"
         assert "two" not in page.texts()
         stale = SimpleNamespace(index=0, previous_value="one", value="uno")
-        page.take(await page.chat.edit(page.request(), stale, *page.asked()))
+        await page.asking(page.chat.edit(page.request(), stale, *page.asked()))
         assert "changed in another window" in page.value("notice")
         assert page.texts()[0] == "eins"
 

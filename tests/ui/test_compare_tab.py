@@ -216,12 +216,24 @@ async def test_a_column_is_offered_the_models_of_now() -> None:
         one.relay.set("c", state="offline")
         models = page.desk.parts.columns.models
         pressed: Any = SimpleNamespace(target=models[0])
-        first, *others = await page.desk.look(pressed, "a", "b", *[None] * 14)
+        first, *others = await page.desk.look(page.request, pressed, "a", "b", *[None] * 14)
         assert first["choices"] == [
             ("b", "b"), ("c (offline)", "c"), ("a (not there any more)", "a")
         ]  # fmt: skip
         assert "value" not in first
         assert not any("choices" in other for other in others)
+
+
+async def test_models_that_the_key_is_not_for_are_not_offered() -> None:
+    async with bench("a", "b", "c", "d", models_of=lambda owner: ("c", "d")) as one:
+        page = opened()
+        await page.load()
+        columns = page.desk.parts.columns.models
+        assert [page.values[each]["value"] for each in columns[:2]] == ["c", "d"]
+        assert page.values[columns[0]]["choices"] == [("c", "c"), ("d", "d")]
+        await page.do(page.desk.add, page.place)
+        assert page.values[columns[2]]["value"] in ("c", "d")
+        assert one.relay.asked == []
 
 
 async def test_there_is_room_for_sixteen_columns() -> None:

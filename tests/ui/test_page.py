@@ -92,6 +92,18 @@ async def test_what_is_kept_of_a_thread_is_what_was_said(browser: Browser) -> No
     ]
 
 
+async def test_only_the_thread_is_told_of_progress(browser: Browser) -> None:
+    """Gradio tells whatever was told once of each event that comes after."""
+    ids = browser.ids()
+    told = [
+        ids[target]
+        for event in browser.config["dependencies"]
+        if event["api_visibility"] == "private"
+        for target in event["outputs" if event["show_progress_on"] is None else "show_progress_on"]
+    ]
+    assert told == ["chat-thread"]
+
+
 async def test_an_error_is_text_in_the_thread(browser: Browser) -> None:
     threads = await browser.ask("!break 2 a b")
     _, said, problem, *_ = texts(threads[-1])

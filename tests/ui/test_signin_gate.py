@@ -71,14 +71,15 @@ class Site:
 
 @contextlib.asynccontextmanager
 async def site(
-    tmp_path: Path, *, local: bool = True, base: str = "http://localhost:7860", **changes: Any
-) -> AsyncIterator[Site]:
+    tmp_path: Path, *, local: bool = True, base: str = "http://localhost:7860", relay: Any = None,
+    **changes: Any,
+) -> AsyncIterator[Site]:  # fmt: skip
     sign_in = SignIn(quick(save_dir=str(tmp_path), **changes), local=local)
     inside = Inside()
     inside.sign_in = sign_in
     async with (
         Store(f"sqlite:///{tmp_path / 'relay.db'}") as store,
-        sign_in.opened(Accounts(store)),
+        sign_in.opened(Accounts(store), relay=relay),
     ):
         yield Site(Front(sign_in.wrap(inside), local), inside, sign_in, base)
 
@@ -553,8 +554,7 @@ def test_a_button_to_sign_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"auth": "closed"}, {"auth": "[1]"}, {"auth": f"[('{'x' * 200}', 'y')]"},
-     {"enforce_h2ogpt_ui_key": True}],
+    [{"auth": "closed"}, {"auth": "[1]"}, {"auth": f"[('{'x' * 200}', 'y')]"}],
 )  # fmt: skip
 def test_settings_that_cannot_be_read(tmp_path: Path, given: dict[str, Any]) -> None:
     with pytest.raises(SettingError):

@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 
 from h2o_relay.admin import Series, System
-from h2o_relay.errors import BadServerString, UpstreamUnreachable
+from h2o_relay.errors import BadServerString, StoreError, UpstreamUnreachable
 from h2o_relay.settings import Settings
 from h2o_relay.system import masked
 from h2o_relay.testing.settings import quick
 from h2o_relay.types import Server
-from h2o_relay_ui import system_rows
+from h2o_relay_ui import system_rows, usage_view
 from h2o_relay_ui.context import Context
 from h2o_relay_ui.password_gate import PasswordGate
 
 from .fakes import STARTED, FakeRelay, context, view
 from .test_models_rows import HOSTILE, Read
+from .usage_kit import by_key, used
 
 pytestmark = [
     pytest.mark.skipif(find_spec("gradio") is None, reason="Gradio is not installed"),
@@ -32,6 +33,7 @@ SECRETS = {"api_key": "sk-canary-1", "admin_pass": "canary-2", "model_lock": "[{
            "http_proxy": "http://me:canary-4@proxy:1", "auth": "[('a', 'canary-5')]"}  # fmt: skip
 CONTEXT: list[Context] = []
 TAGS = {"div", "span", "dl", "dt", "dd", "b", "code", "details", "summary"}
+TAGS |= {"table", "thead", "tbody", "tr", "th", "td", "small"}
 
 
 def about(settings: Settings, **changes: Any) -> System:
@@ -110,6 +112,33 @@ async def test_this_machine_sees_all_without_a_password() -> None:
     assert "last line" in parts["log"]["value"]
 
 
+async def test_a_store_that_is_away_costs_only_its_part() -> None:
+    relay = FakeRelay(view("a"))
+    relay.failing["usage"] = StoreError("the store is <gone>")
+    parts = await shown(opened(quick(), relay))
+    assert "the store is &lt;gone&gt;" in parts["usage"]["value"]
+    assert "0.1.0" in parts["facts"]["value"]
+    assert parts["content"]["visible"] is True
+
+
+async def test_nothing_is_fetched_before_the_tab_is_looked_at() -> None:
+    relay = FakeRelay(view("a"))
+    tab = opened(quick(), relay)
+    timers = [block for block in _blocks(tab) if type(block).__name__ == "Timer"]
+    assert [timer.active for timer in timers] == [False]
+    assert relay.calls == []
+    CONTEXT[:] = [context(relay, quick(host="0.0.0.0", admin_pass="right"))]
+    await tab.beat(False, "7d")
+    assert relay.calls == [], "nor while it is locked"
+
+
+def _blocks(tab: Any) -> list[Any]:
+    page = tab._beat
+    while page.parent is not None:
+        page = page.parent
+    return list(page.blocks.values())
+
+
 async def test_others_see_nothing_but_how_to_open_it() -> None:
     tab = opened(quick(host="0.0.0.0"))
     for unlocked in (False, True):
@@ -181,6 +210,7 @@ def test_hostile_words_are_only_text(word: str) -> None:
         system_rows.plugins(listed),
         system_rows.log([word, word]),
         system_rows.settings({word: word, "port": word}),
+        usage_view.drawn(by_key(used(word), currency=word, names={word: word}, trouble=word)),
         system_rows.facts(about(quick(), packages={word: word}, python=word), STARTED),
     ):
         read = Read(source)

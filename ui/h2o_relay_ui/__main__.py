@@ -64,6 +64,9 @@ def serve(own: settings.Settings, api: str, key: str | None) -> None:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE,
+        ssl_certfile=own.ssl_certfile,
+        ssl_keyfile=own.ssl_keyfile,
+        ssl_keyfile_password=own.ssl_keyfile_password,
     )
     uvicorn.Server(config).run()
 

@@ -14,9 +14,10 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from h2o_relay.errors import StoreError, Unauthorized
-from h2o_relay.hosts import is_loopback
+from h2o_relay.hosts import is_for_this_machine, is_loopback
 from h2o_relay.remote import RemoteKernel
 from h2o_relay.settings import Settings, store_url
+from h2o_relay.settings_network import ANY, origins
 from h2o_relay.store import Accounts, Conversations, Store, Votes
 
 from . import live, page
@@ -36,7 +37,7 @@ def create_app(settings: Settings, api: str, key: str | None) -> App:
     """
     held: list[Context] = []
     local = is_loopback(settings.host)
-    sign_in = SignIn(settings, local=local)
+    sign_in = SignIn(settings, local=is_for_this_machine(settings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -46,17 +47,32 @@ def create_app(settings: Settings, api: str, key: str | None) -> App:
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     # Gradio would allow foreign origins, credentials included; it leaves that to a parent's.
-    app.add_middleware(CORSMiddleware, allow_origins=())
+    app.add_middleware(CORSMiddleware, **cors(settings))
     gr.mount_gradio_app(
         app, page.build(lambda: held[0], settings), path="/",
         theme=page.theme(settings), css_paths=list(page.CSS), head=page.head() + HEAD,
         auth_dependency=sign_in.username,
         footer_links=[], run_history=False, show_error=False, allowed_paths=[],
         max_file_size=LARGEST_FILE, ssr_mode=False, mcp_server=False, pwa=False,
-        enable_monitoring=False,
+        enable_monitoring=False, root_path=(settings.root_path or "").rstrip("/") or None,
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
     )  # fmt: skip
-    return Front(sign_in.wrap(app), local)
+    return Front(sign_in.wrap(app), local, settings)
+
+
+def cors(settings: Settings) -> dict[str, Any]:
+    """Who else may read what the page answers. Cookies go along for origins that are named, never
+    for any (`*`): a sign-in would be everybody's.
+    """
+    named = origins(settings.cors_origins)
+    if not named:
+        return {"allow_origins": ()}
+    return {
+        "allow_origins": named,
+        "allow_methods": ("GET", "POST"),
+        "allow_headers": ("*",),
+        "allow_credentials": ANY not in named,
+    }
 
 
 @asynccontextmanager
@@ -68,7 +84,8 @@ async def opened(
         relay = await stack.enter_async_context(RemoteKernel(api, key, settings))
         store, kept = await stack.enter_async_context(stored(settings))
         conversations = Conversations(store)
-        await stack.enter_async_context(sign_in.opened(Accounts(store), conversations, kept=kept))
+        signing = sign_in.opened(Accounts(store), conversations, kept=kept, relay=relay)
+        await stack.enter_async_context(signing)
         turns = Turns(relay, conversations)
         context = Context(
             relay=relay,
@@ -77,6 +94,7 @@ async def opened(
             votes=Votes(store),
             turns=turns,
             user=lambda request: user(sign_in, request),
+            models_of=sign_in.models_of,
             may_add=may_add(settings, sign_in),
             extra={SIGN_IN: sign_in},
         )
@@ -118,4 +136,6 @@ def may_add(settings: Settings, sign_in: SignIn) -> bool:
     """
     if settings.add_models is not None:
         return settings.add_models
-    return settings.model_lock is None and (is_loopback(settings.host) or sign_in.asks())
+    known = sign_in.mode != "key" or sign_in.keys.needed or sign_in.stored.told
+    people = is_for_this_machine(settings) or (sign_in.asks() and known)
+    return settings.model_lock is None and people

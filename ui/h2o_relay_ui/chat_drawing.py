@@ -63,34 +63,61 @@ class Drawing:
         """Everything for a conversation, or for a new one: the thread, what surrounds it and the
         lists. `clear` empties the box.
         """
-        context, parts, panel = self._context(), self.parts, self.panel
-        views = context.relay.deployments()
+        context, parts = self._context(), self.parts
+        views = context.offered(context.user(request).owner)
         settings = chat.settings if chat else {}
         chosen = settings.get("model") or view.first_choice(views, model)
-        texts = view.options_of(settings)
         messages = chat.messages if chat else []
         last = messages[-1] if messages else {}
         busy = last.get("state") == "running"
-        known = view.view_of(views, chosen)
         updates: Updates = {
             parts.id: id,
             parts.turn: last["id"] if busy else "",
-            parts.marker: view.marker("" if is_temporary(id) else id),
+            parts.marker: marker(id),
             parts.model: gr.update(choices=view.choices(views, chosen), value=chosen),
             parts.banner: gr.update(visible=is_temporary(id)),
             parts.thread: gr.update(value=shown(messages), placeholder=self.placeholder(views)),
             parts.box: gr.update(
-                **self.box(known, busy=busy), **({"value": None} if clear else {})
+                **self.box(view.view_of(views, chosen), busy=busy),
+                **({"value": None} if clear else {}),
             ),
-            parts.meter: view.meter(view.fill(messages, known, texts)),
             parts.timer: gr.update(active=not any(v.name for v in views)),
+        }
+        values = options.values_of(view.options_of(settings))
+        updates |= dict(zip(parts.options, values, strict=True))
+        return updates | await self.around(request, chat, id, chosen, search)
+
+    def asked(self, chat: Conversation, *, clear: bool = False) -> Updates:
+        """What shows a question and as much of its answer as there is: the less a browser draws
+        with them, the sooner they are seen. `around` draws what is left out here.
+        """
+        parts, last = self.parts, chat.messages[-1]
+        updates: Updates = {
+            parts.id: chat.id,
+            parts.asked: last["id"],
+            parts.marker: marker(chat.id),
+            parts.thread: shown(chat.messages),
+            parts.box: gr.update(**BUSY, **({"value": None} if clear else {})),
+        }
+        if not (last["content"] or last["reasoning"]):  # nothing is seen before it is followed
+            updates[parts.turn] = last["id"]
+        return updates
+
+    async def around(
+        self, request: gr.Request, chat: Conversation | None, id: str, model: str | None,
+        search: str | None,
+    ) -> Updates:  # fmt: skip
+        """What surrounds a thread, and the lists. Raises StoreError."""
+        parts, panel = self.parts, self.panel
+        messages, settings = (chat.messages, chat.settings) if chat else ([], {})
+        updates: Updates = {
+            parts.meter: self.meter(messages, model, settings),
             panel.this: gr.update(visible=chat is not None, open=False),
             panel.title: chat.title if chat else "",
             panel.sure: gr.update(visible=False),
             panel.delete: gr.update(visible=True),
             panel.notice: gr.update(visible=False),
         }
-        updates |= dict(zip(parts.options, options.values_of(texts), strict=True))
         return updates | await self.lists(request, id, search)
 
     async def lists(self, request: gr.Request, id: str, search: str | None) -> Updates:
@@ -102,11 +129,12 @@ class Drawing:
         )  # fmt: skip
         return dict(sidebar.lists(self.panel, found, id, search or ""))
 
-    def models(self, chosen: str | None) -> Updates:
+    def models(self, request: gr.Request, chosen: str | None) -> Updates:
         """The models as they are now. What is chosen stays: by the time that this arrives it may
         be another.
         """
-        views = self._context().relay.deployments()
+        context = self._context()
+        views = context.offered(context.user(request).owner)
         first = {} if chosen else {"value": view.first_choice(views)}
         return {
             self.parts.model: gr.update(choices=view.choices(views, chosen), **first),
@@ -128,6 +156,11 @@ class Drawing:
     def meter(self, messages: Sequence[Message], model: str | None, settings: Any) -> str:
         known = view.view_of(self._context().relay.deployments(), model)
         return view.meter(view.fill(messages, known, view.options_of(settings)))
+
+
+def marker(id: str) -> str:
+    """What says in the address which conversation is open; a temporary one is not named there."""
+    return view.marker("" if is_temporary(id) else id)
 
 
 def sources(known: DeploymentView | None) -> list[str]:

@@ -7,37 +7,26 @@ the running turns. So a page that is reloaded, or opened twice, shows the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import gradio as gr
 
-from h2o_relay.errors import RelayError
-from h2o_relay.store import Conversation
-
 from . import images, options, uploads
-from .chat_drawing import READY, Drawing, Updates
+from .chat_drawing import READY, Drawing, Updates, Work
+from .chat_following import Following
 from .chat_layout import Parts
-from .chats import BUSY, NEW, NEW_TEMPORARY, Chats
+from .chats import NEW, NEW_TEMPORARY, Chats
 from .context import Context, GetContext
-from .conversation import escaped, images_of, text_of
+from .conversation import images_of, text_of
 from .conversations_panel import Panel
 from .shelf import is_temporary
-from .showing import rows, shown
-from .thread import place_of
-from .turns import PACE
 from .watching import QUICK
 
 LIST_WAIT = 3.0  # seconds that a page waits for the first list of models
 CHAT = "chat"
 TEMPORARY = "temporary chats"
 IMAGES_GONE = "The question's images have to be added again."
-WATCH: dict[str, Any] = {
-    "api_visibility": "private", "preprocess": False, "postprocess": False,
-    "show_progress": "hidden", "concurrency_limit": None,
-}  # fmt: skip
-"""Its progress, which is not shown, is what Gradio greys the thread's buttons by meanwhile."""
 
 
 class ChatEvents:
@@ -52,23 +41,28 @@ class ChatEvents:
         """The latest model that was chosen. The secret is none: it is the browser's own."""
         self.lists = [*panel.days, panel.nothing]
         self.screen = [
-            parts.id, parts.turn, parts.marker, parts.model, parts.banner, parts.thread,
-            parts.notice, parts.box, parts.meter, *parts.options, parts.timer, *self.lists,
-            panel.this, panel.title, panel.sure, panel.delete, panel.notice,
+            parts.id, parts.turn, parts.asked, parts.marker, parts.model, parts.banner,
+            parts.thread, parts.notice, parts.box, parts.meter, *parts.options, parts.timer,
+            *self.lists, panel.this, panel.title, panel.sure, panel.delete, panel.notice,
         ]  # fmt: skip
+        self.following = Following(context, self._draw, parts, self.lists)
         self.watching: Any = None
         """The event in which the page follows an answer."""
 
     def wire(self, page: gr.Blocks, tabs: gr.Tabs) -> None:
         """`tabs` has a tab `CHAT`, to which whoever opens a conversation is led."""
         parts, panel = self.parts, self.panel
-        self._follow()
+        self.watching = self.following.wire(panel.search)
         page.load(self.load, [self.remembered], self.screen, **{**QUICK, "preprocess": True})
         asked = [panel.search, parts.id, parts.model, *parts.options]
         asks: dict[str, Any] = {"outputs": self.screen, **QUICK}
-        parts.box.submit(self.send, [parts.box, *asked], **asks)
-        gr.on([parts.thread.retry, parts.thread.option_select], self.again, asked, **asks)
-        parts.thread.edit(self.edit, asked, **asks)
+        again = [parts.thread.retry, parts.thread.option_select]
+        for asking in (
+            parts.box.submit(self.send, [parts.box, *asked], **asks),
+            gr.on(again, self.again, asked, **asks),
+            parts.thread.edit(self.edit, asked, **asks),
+        ):
+            self._draw_rest(asking)
         parts.thread.undo(self.undo, asked, **asks)
         parts.box.stop(self.stop, [parts.id], None, **QUICK)
         place = [panel.search, parts.model]
@@ -82,14 +76,14 @@ class ChatEvents:
         self._wire_models()
         page.unload(self.leave)
 
-    def _follow(self) -> None:
-        parts = self.parts
-        self.watching = parts.turn.change(
-            self.watch, [parts.id, parts.turn], [parts.thread], trigger_mode="multiple", **WATCH
-        )
-        around = [parts.box, parts.meter, parts.notice, *self.lists]
-        now = [parts.id, self.panel.search, parts.notice]
-        self.watching.then(self.settle, now, around, **QUICK)
+    def _draw_rest(self, asking: Any) -> None:
+        """Behind an event that asks: what it leaves for later."""
+        parts, panel = self.parts, self.panel
+        later = [
+            parts.turn, parts.meter, parts.box, parts.notice, *self.lists, panel.this,
+            panel.title, panel.sure, panel.delete, panel.notice,
+        ]  # fmt: skip
+        asking.then(self.rest, [parts.id, panel.search, parts.asked], later, **QUICK)
 
     def leaving(self, trigger: Any) -> None:
         """The page is about to show another conversation. To be wired before what draws that one:
@@ -151,7 +145,7 @@ class ChatEvents:
         given = given if isinstance(given, dict) else {}
         text, files = str(given.get("text") or ""), given.get("files") or []
         if not text.strip() and not files:
-            return {}
+            return {self.parts.asked: ""}
 
         async def work(context: Context, chats: Chats) -> Updates:
             paths = uploads.paths_of(files)
@@ -161,19 +155,17 @@ class ChatEvents:
             if is_temporary(chat.id):
                 held = context.extra.setdefault(TEMPORARY, {})
                 held.setdefault(request.session_hash, set()).add((chat.owner, chat.id))
-            draw = self._draw.conversation
-            return await draw(request, chat, chat.id, model, search, clear=True)
+            return self._draw.asked(chat, clear=True)
 
-        return await self._draw.guarded(request, work)
+        return await self._asking(request, work)
 
     async def again(
         self, request: gr.Request, search: str | None, id: str, model: str | None, *values: Any
     ) -> Updates:
         async def work(_: Context, chats: Chats) -> Updates:
-            chat = await chats.again(id, model, options.texts_of(values))
-            return await self._draw.conversation(request, chat, id, model, search)
+            return self._draw.asked(await chats.again(id, model, options.texts_of(values)))
 
-        return await self._draw.guarded(request, work)
+        return await self._asking(request, work)
 
     async def edit(
         self, request: gr.Request, event: gr.EditData, search: str | None, id: str,
@@ -184,12 +176,34 @@ class ChatEvents:
 
         async def work(_: Context, chats: Chats) -> Updates:
             chat = await chats.edit(id, row, before, text, model, options.texts_of(values))
-            return await self._draw.conversation(request, chat, id, model, search)
+            return self._draw.asked(chat)
 
-        updates = await self._draw.guarded(request, work)
+        updates = await self._asking(request, work)
         if self.parts.thread not in updates:  # the browser shows what was not taken over
             updates = {**await self.open(request, id, search, model), **updates}
         return updates
+
+    async def _asking(self, request: gr.Request, work: Work) -> Updates:
+        """What `work` draws; where it fails, why, and that nothing was asked."""
+        return {self.parts.asked: "", **await self._draw.guarded(request, work)}
+
+    async def rest(self, request: gr.Request, id: str, search: str | None, asked: str) -> Updates:
+        """What an event that asks has left for later. The first words are drawn by now, so there is
+        time for all else, and for the words after them.
+        """
+
+        async def work(_: Context, chats: Chats) -> Updates:
+            chat = await chats.open(id)
+            model = chat.settings.get("model")
+            updates = await self._draw.around(request, chat, id, model, search)
+            return {**updates, self.parts.box: gr.update(sources=self._draw.sources(model))}
+
+        if not asked:
+            return {}
+        updates = await self._draw.guarded(request, work)
+        if self.parts.meter in updates:
+            updates.pop(self.parts.notice)  # nothing is to be said
+        return {**updates, self.parts.turn: asked}
 
     async def undo(
         self, request: gr.Request, search: str | None, id: str, model: str | None, *values: Any
@@ -211,58 +225,10 @@ class ChatEvents:
         context = self._context()
         Chats(context, context.user(request).owner).stop(id)
 
-    # Watching.
-
-    async def watch(self, request: gr.Request, id: str, coming: str) -> AsyncGenerator[Any, None]:
-        """The thread as its answer grows; Gradio sends what differs from the last."""
-        if not coming:
-            yield gr.skip()
-            return
-        context = self._context()
-        chats = Chats(context, context.user(request).owner)
-        turn = chats.turn(id)
-        try:
-            messages = (await chats.open(id)).messages if id else []
-        except RelayError:
-            yield gr.skip()  # whatever drew the page says so
-            return
-        if turn is None:  # it has ended already
-            yield shown(messages)
-            return
-        found = place_of(messages, turn.message["id"])
-        place = len(messages) if found is None else found
-        before, after = shown(messages[:place]), shown(messages[place + 1 :])
-        async with aclosing(turn.updates(PACE)) as updates:
-            async for _ in updates:
-                yield [*before, *rows(turn.message), *after]
-
-    async def settle(
-        self, request: gr.Request, id: str, search: str | None, notice: str | None
-    ) -> Updates:
-        """What changes around the thread when an answer has ended."""
-
-        async def work(_: Context, chats: Chats) -> Updates:
-            turn = chats.turn(id)
-            updates = await self._draw.lists(request, id, search)
-            if turn is not None and turn.running:
-                return updates
-            updates[self.parts.box] = gr.update(**READY)
-            if id not in (NEW, NEW_TEMPORARY):
-                updates[self.parts.meter] = self._meter(await chats.open(id))
-            return updates
-
-        updates = await self._draw.guarded(request, work)
-        if self.lists[0] in updates and notice != escaped(BUSY):
-            updates.pop(self.parts.notice)  # what was said of something else stays
-        return updates
-
-    def _meter(self, chat: Conversation) -> str:
-        return self._draw.meter(chat.messages, chat.settings.get("model"), chat.settings)
-
     # Models.
 
-    async def look(self, model: str | None) -> Updates:
-        return self._draw.models(model)
+    async def look(self, request: gr.Request, model: str | None) -> Updates:
+        return self._draw.models(request, model)
 
     async def chosen(
         self, request: gr.Request, id: str, model: str | None, *values: Any

@@ -24,6 +24,8 @@ class Parts:
     """The open conversation, held by the page: it survives a restart of this process."""
     turn: gr.Textbox
     """The answer that is coming; its change is what makes the page follow it."""
+    asked: gr.Textbox
+    """The answer that the last event asked for, "" if it did not: `turn` is to be it, too."""
     marker: gr.Markdown
     """Tells the page's script which conversation is open."""
     model: gr.Dropdown
@@ -42,6 +44,7 @@ def layout(height: int | None, look_again: float) -> Parts:
     """
     id = gr.Textbox("", visible="hidden", elem_id="chat-id")
     turn = gr.Textbox("", visible="hidden", elem_id="chat-turn")
+    asked = gr.Textbox("", visible="hidden", elem_id="chat-asked")
     marker = gr.Markdown(visible="hidden", elem_id="chat-marker", sanitize_html=False)
     with gr.Row(elem_id="chat"):
         with gr.Column(elem_id="chat-main", scale=1, min_width=260):
@@ -58,7 +61,9 @@ def layout(height: int | None, look_again: float) -> Parts:
             meter = gr.Markdown("", elem_id="chat-meter", container=False, sanitize_html=False)
         fields = _panel()
     timer = gr.Timer(look_again, active=False)
-    return Parts(id, turn, marker, model, banner, thread, notice, box, meter, fields, timer)
+    return Parts(
+        id, turn, asked, marker, model, banner, thread, notice, box, meter, fields, timer
+    )  # fmt: skip
 
 
 def chatbot(height: int | None, **changes: Any) -> gr.Chatbot:

@@ -82,7 +82,7 @@ class CompareDesk(Desk):
 
     # Columns.
 
-    async def look(self, event: gr.EventData, *chosen: Any) -> list[Any]:
+    async def look(self, request: gr.Request, event: gr.EventData, *chosen: Any) -> list[Any]:
         """The models that there are now, for the column that is opened; its value is left alone:
         it may be another by the time that this arrives.
         """
@@ -90,12 +90,12 @@ class CompareDesk(Desk):
         model = chosen[at] if at < len(chosen) else None
         told: list[Any] = [gr.skip() for _ in chosen]
         if isinstance(model, str):
-            told[at] = gr.update(choices=self.choices(model))
+            told[at] = gr.update(choices=self.choices(self.owner(request), model))
         return told
 
     async def add(self, request: gr.Request, place: Any) -> list[Any]:
-        async def work(_: str, found: Comparison) -> Setup | None:
-            model = found.setup.next_model(await self.models())
+        async def work(owner: str, found: Comparison) -> Setup | None:
+            model = found.setup.next_model(await self.models(owner))
             return found.setup.added(model) if model and not found.hidden else None
 
         return await self.do(request, place, work)
@@ -188,13 +188,13 @@ class CompareDesk(Desk):
                 owner, found = await self._found(request, place)
                 if not found.id or found.hidden:
                     why = AFTER_VOTE if found.id else NOTHING_YET
-                    return [gr.skip(), gr.skip(), self.noticed(found, why)]
+                    return [gr.skip(), gr.skip(), self.noticed(owner, found, why)]
                 kept = await self.comparisons().whole(owner, found.id)
             except RelayError as error:
                 return [gr.skip(), gr.skip(), said(f"⚠ {error.message}")]
             # The number makes a second click a change, which the page's script waits for.
             name = text(exporting.file_name(kept, kind))
             mark = f'<span data-file="{name}" data-at="{time.time_ns()}"></span>'
-            return [compare_export.exported(kept, kind), mark, self.noticed(found, "")]
+            return [compare_export.exported(kept, kind), mark, self.noticed(owner, found, "")]
 
         return save

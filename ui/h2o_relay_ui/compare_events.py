@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -96,23 +97,29 @@ class Desk:
         if told.get("id"):
             with contextlib.suppress(NotFound):
                 return await self.comparisons().get(owner, str(told["id"]))
-        return Comparison(await self.begun(Setup.of(told.get("setup"))))
+        return Comparison(await self.begun(owner, Setup.of(told.get("setup"))))
 
-    async def begun(self, setup: Setup) -> Setup:
+    async def begun(self, owner: str, setup: Setup) -> Setup:
         """The columns of a new comparison: those of the last one, or the first models."""
-        models = await self.models()
+        models = await self.models(owner)
         return setup if setup.columns else setup.added(*models[:AT_FIRST])
 
-    async def models(self) -> list[str]:
-        """The names that can be asked for now."""
+    async def models(self, owner: str) -> list[str]:
+        """The names that somebody may ask for now."""
         relay = self._context().relay
         if not relay.models():
             await relay.settled(LIST_WAIT)
-        return list(dict.fromkeys(model.name for model in relay.models()))
+        return self.named(owner)
+
+    def named(self, owner: str) -> list[str]:
+        """As far as the models are known."""
+        context = self._context()
+        names = dict.fromkeys(model.name for model in context.relay.models())
+        return [name for name in names if context.may_use(owner, name)]
 
     # What is shown.
 
-    def drawn(self, comparison: Comparison, problem: str, signal: object) -> list[Any]:
+    def drawn(self, owner: str, comparison: Comparison, problem: str, signal: object) -> list[Any]:
         """The values of `screen`."""
         setup = comparison.setup
         values = {self.parts.shared: setup.shared, self.parts.blind: setup.blind}
@@ -120,23 +127,24 @@ class Desk:
             {"id": comparison.id, "setup": setup.as_json()},
             *(values[switch] for switch in self.parts.switches),
             *(setup.texts.get(each.name, "") for each in FIELDS),
-            *self.drawn_around(comparison, problem),
+            *self.drawn_around(owner, comparison, problem),
             *live(faces(comparison)),
             signal,
         ]
 
-    def drawn_around(self, comparison: Comparison, problem: str = "") -> list[Any]:
+    def drawn_around(self, owner: str, comparison: Comparison, problem: str = "") -> list[Any]:
         """The values of `around`."""
-        return [self.noticed(comparison, problem), *self.headed(comparison)]
+        return [self.noticed(owner, comparison, problem), *self.headed(owner, comparison)]
 
-    def headed(self, comparison: Comparison) -> list[Any]:
-        return heads(comparison.arranged, self.choices, hidden=comparison.hidden)
+    def headed(self, owner: str, comparison: Comparison) -> list[Any]:
+        choices = partial(self.choices, owner)
+        return heads(comparison.arranged, choices, hidden=comparison.hidden)
 
-    def choices(self, model: str) -> list[chat_view.Choice]:
+    def choices(self, owner: str, model: str) -> list[chat_view.Choice]:
         """What a column may have, `model` among it."""
-        return chat_view.choices(self._context().relay.deployments(), model)
+        return chat_view.choices(self._context().offered(owner), model)
 
-    def noticed(self, comparison: Comparison, problem: str) -> str:
+    def noticed(self, owner: str, comparison: Comparison, problem: str) -> str:
         """A line of HTML, or nothing."""
         line = f"⚠ {problem}" if problem else column_view.notice(comparison)
         if not problem and not comparison.setup.columns:
@@ -157,11 +165,12 @@ class Desk:
             log.exception("a comparison failed")
             problem = FAULT
         if found is None:  # the store cannot be read: what the page shows is all that there is
-            told = {self.parts.notice: self.noticed(Comparison(NOTHING), problem)}
+            told = {self.parts.notice: self.noticed(owner, Comparison(NOTHING), problem)}
             return [told.get(part, gr.skip()) for part in self.screen]
         view = self._watching.show(request.session_hash or "", found)
         running = self._runs(owner, found) and not view.followed
-        return self.drawn(found, problem, str(time.time_ns()) if running else gr.skip())
+        signal = str(time.time_ns()) if running else gr.skip()
+        return self.drawn(owner, found, problem, signal)
 
     def _runs(self, owner: str, comparison: Comparison) -> bool:
         return any(t.running for t in self.comparisons().turns(owner, comparison.id).values())
@@ -285,8 +294,8 @@ class Desk:
         """What the end of the last answer changes around the columns; and the columns once more,
         since another event's answer may have come after a later state that had streamed.
         """
-        _, found = await self._found(request, place)
-        return [*self.drawn_around(found), *live(faces(found))]
+        owner, found = await self._found(request, place)
+        return [*self.drawn_around(owner, found), *live(faces(found))]
 
     async def _found(self, request: gr.Request, place: Any) -> tuple[str, Comparison]:
         owner = self.owner(request)

@@ -7,6 +7,10 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from h2o_relay.hosts import ANY, FLAG, allowed_names, name_of
+from h2o_relay.settings import Settings
+from h2o_relay.settings_network import origins
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -45,20 +49,26 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 class Front:
     """ASGI 3 around `app`.
 
-    With `local` only loopback names are answered, so that no web site can reach the page by
-    pointing a name of its own at this machine (DNS rebinding).
+    With `local` only loopback names are answered, and those of `--allowed-hosts`, so that no web
+    site can reach the page by pointing a name of its own at this machine (DNS rebinding). Pages of
+    other sites may change nothing here, but for those of `--cors-origins`.
     """
 
-    def __init__(self, app: App, local: bool) -> None:
+    def __init__(self, app: App, local: bool, settings: Settings | None = None) -> None:
         self._app = app
         self._local = local
+        self._settings = settings = settings or Settings()
+        self._origins = frozenset(origins(settings.cors_origins))
+        self._prefix = (settings.root_path or "").rstrip("/")
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         reason = self._refusal(scope) if scope["type"] == "http" else ""
         if reason:
             await refuse(send, reason)
             return
-        path = scope.get("path", "")
+        path = self._below(scope.get("path", ""))
+        if path != scope.get("path", ""):
+            scope = {**scope, "path": path, "raw_path": path.encode()}
         kept = path.startswith(CACHED)
         if path in ALIASES:
             scope = {**scope, "path": ALIASES[path], "raw_path": ALIASES[path].encode()}
@@ -74,13 +84,28 @@ class Front:
         """Why a request is not answered; "" if it is."""
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
-        if self._local and not is_loopback_name(host):
-            return "This page is served to this machine only. Open it as http://localhost."
+        if self._local and not self._is_named(host):
+            return (
+                "This page is served to this machine only. Open it as http://localhost, or name "
+                f"the host with {FLAG}."
+            )
         origin = headers.get(b"origin")
-        foreign = origin is not None and place_of(origin.decode("latin-1")) != host
-        if foreign and scope["method"] not in SAFE_METHODS:
-            return "This request comes from another site."
+        if origin is None or scope["method"] in SAFE_METHODS:
+            return ""
+        place = origin.decode("latin-1")
+        if place_of(place) != host and not ({place.lower(), ANY} & self._origins):
+            return "This request comes from another site; --cors-origins names those that may."
         return ""
+
+    def _is_named(self, host: str) -> bool:
+        return is_loopback_name(host) or bool({name_of(host), ANY} & allowed_names(self._settings))
+
+    def _below(self, path: str) -> str:
+        """A path without the prefix that a proxy may have left on (`--root-path`)."""
+        rest = path.removeprefix(self._prefix)
+        if not self._prefix or rest == path:
+            return path
+        return (rest or "/") if rest[:1] in ("", "/") else path
 
 
 def place_of(origin: str) -> str:

@@ -81,10 +81,10 @@ class GridDesk(Desk):
         at = self.screen.index(parts.columns.live[0])
         self.screen.insert(at, shape)
 
-    async def begun(self, setup: Setup) -> Setup:
-        return Setup(texts=setup.texts).added(*await self.models())
+    async def begun(self, owner: str, setup: Setup) -> Setup:
+        return Setup(texts=setup.texts).added(*await self.models(owner))
 
-    def headed(self, comparison: Comparison) -> list[Any]:
+    def headed(self, owner: str, comparison: Comparison) -> list[Any]:
         count = len(comparison.setup.columns)
         wanted = getattr(self._context().settings, "model_lock_columns", None)
         row = per_row(wanted, count)
@@ -93,9 +93,8 @@ class GridDesk(Desk):
             f'<span class="at-row-{row}" data-rows="{math.ceil(count / row)}"></span>',
         ]
 
-    def noticed(self, comparison: Comparison, problem: str) -> str:
-        relay = self._context().relay
-        every = list(dict.fromkeys(model.name for model in relay.models()))
+    def noticed(self, owner: str, comparison: Comparison, problem: str) -> str:
+        every = self.named(owner)
         if not problem and len(every) > MOST and not comparison.id:
             return said(MORE.format(MOST, len(every)))
-        return super().noticed(comparison, problem)
+        return super().noticed(owner, comparison, problem)

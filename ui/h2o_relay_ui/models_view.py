@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from h2o_relay.admin import DeploymentView
-from h2o_relay.hosts import is_loopback
+from h2o_relay.hosts import is_for_this_machine
 
 from . import models_rows as rows
 from .context import Context, User
@@ -34,7 +34,7 @@ def refusal(context: Context, user: User, view: DeploymentView | None = None) ->
     settings = context.settings
     if settings.add_models is None and settings.model_lock is not None:
         return LOCKED
-    return OFF if settings.add_models is not None or is_loopback(settings.host) else OPEN
+    return OFF if settings.add_models is not None or is_for_this_machine(settings) else OPEN
 
 
 async def wanted(

@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
-from h2o_relay.hosts import is_loopback
+from h2o_relay.hosts import is_for_this_machine
 from h2o_relay.settings import Settings
 
 from .context import Context
@@ -23,7 +23,7 @@ def access(settings: Settings) -> Access:
     """With an admin password by it; without one for a relay that only this machine can reach."""
     if settings.admin_pass:
         return "password"
-    return "open" if is_loopback(settings.host) else "closed"
+    return "open" if is_for_this_machine(settings) else "closed"
 
 
 class PasswordGate:

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
+from h2o_relay.behalf import behalf
 from h2o_relay.errors import RelayError
 from h2o_relay.kernel import KernelAPI
 from h2o_relay.notes import in_words
@@ -64,23 +65,28 @@ class Reply:
         """Wait for the end, at most so many seconds."""
         await _within(seconds, self._end)
 
-    async def receive(self, kernel: KernelAPI, params: Mapping[str, Any]) -> None:
+    async def receive(self, kernel: KernelAPI, params: Mapping[str, Any], **whom: str) -> None:
+        """Ask for it, for whom `behalf` is told."""
         self.began = time.monotonic()
         try:
-            async with kernel.stream("chat", params) as answer:
-                self.notes = in_words(answer.notes, answer.dropped)
-                async for chunk in answer:
-                    text, reasoning = chunk.text, chunk.reasoning
-                    if text or reasoning:
-                        self.first = self.first or time.monotonic()
-                        self.pieces += 1
-                    self.text += text
-                    self.reasoning += reasoning
-                    self.finish_reason = chunk.finish_reason or self.finish_reason
-                    self.usage = chunk.usage or self.usage
-                    self._changed()
+            with behalf(**whom):
+                await self._receive(kernel, params)
         except RelayError as error:
             self.error = error
+
+    async def _receive(self, kernel: KernelAPI, params: Mapping[str, Any]) -> None:
+        async with kernel.stream("chat", params) as answer:
+            self.notes = in_words(answer.notes, answer.dropped)
+            async for chunk in answer:
+                text, reasoning = chunk.text, chunk.reasoning
+                if text or reasoning:
+                    self.first = self.first or time.monotonic()
+                    self.pieces += 1
+                self.text += text
+                self.reasoning += reasoning
+                self.finish_reason = chunk.finish_reason or self.finish_reason
+                self.usage = chunk.usage or self.usage
+                self._changed()
 
     def note(self, phrase: str) -> None:
         if phrase not in self.notes:
@@ -113,14 +119,15 @@ async def _within(seconds: float | None, event: asyncio.Event) -> None:
 
 @contextlib.asynccontextmanager
 async def receiving(
-    kernel: KernelAPI, params: Mapping[str, Any], tasks: set[asyncio.Task[None]]
+    kernel: KernelAPI, params: Mapping[str, Any], tasks: set[asyncio.Task[None]], **whom: str
 ) -> AsyncIterator[Reply]:
     """A reply that is being received; leaving the block stops that and closes the upstream.
 
     Its task is in `tasks` for that long: cancelling it there ends the reply too.
     """
     reply = Reply()
-    task = asyncio.create_task(reply.receive(kernel, params), name="chat page answer")
+    receiving = reply.receive(kernel, params, **whom)
+    task = asyncio.create_task(receiving, name="chat page answer")
     task.add_done_callback(lambda _: reply.end())
     tasks.add(task)
     try:

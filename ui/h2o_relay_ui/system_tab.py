@@ -15,7 +15,7 @@ import gradio as gr
 from h2o_relay.admin import Series, System
 from h2o_relay.errors import RelayError
 
-from . import charts, system_rows
+from . import charts, system_rows, usage_view
 from .context import Context, GetContext
 from .live import Shared
 from .models_layout import html
@@ -32,9 +32,9 @@ CLOSED = (
     "admin password: start it with ADMIN_PASS in the environment."
 )
 WRONG = "This is not the admin password."
-PARTS = ("facts", "charts", "plugins", "settings", "log")
-TITLES = {"facts": "", "charts": "Last minutes", "plugins": "Plugins",
-          "settings": "Settings", "log": "Log"}  # fmt: skip
+PARTS = ("facts", "charts", "usage", "plugins", "settings", "log")
+TITLES = {"facts": "", "charts": "Last minutes", "usage": "Usage by key",
+          "plugins": "Plugins", "settings": "Settings", "log": "Log"}  # fmt: skip
 Updates = dict[Any, Any]
 
 
@@ -60,24 +60,23 @@ class SystemTab:
                 self._open = gr.Button("Open", size="sm", elem_id="system-open", min_width=80)
             with gr.Column(elem_id="system-content", visible=False) as content:
                 for name in PARTS:
-                    if TITLES[name]:
-                        html(f"system-title-{name}", f'<h3 class="system-h">{TITLES[name]}</h3>')
+                    if name == "usage":
+                        self._span = span()
+                    elif TITLES[name]:
+                        html(f"system-title-{name}", heading(name))
                     self._parts[name] = html(f"system-{name}")
             self._parts |= {"lock": lock, "content": content}
 
     def wire(self) -> None:
-        watch(PACE, self.beat, [self._unlocked], [self._beat])
-        self._beat.change(
-            self.render, [self._unlocked, self._shown], [*self._parts.values(), self._shown],
-            **QUICK,
-        )  # fmt: skip
+        asked = [self._unlocked, self._shown, self._span]
+        told = [*self._parts.values(), self._shown]
+        watch(PACE, self.beat, [self._unlocked, self._span], [self._beat])
+        self._beat.change(self.render, asked, told, **QUICK)
+        self._span.input(self.render, asked, told, **QUICK)
         gr.on(
             [self._open.click, self._password.submit], self.unlock, [self._password],
             [self._unlocked, self._password, self._parts["note"]], **SLOW,
-        ).then(
-            self.render, [self._unlocked, self._shown], [*self._parts.values(), self._shown],
-            **QUICK,
-        )  # fmt: skip
+        ).then(self.render, asked, told, **QUICK)  # fmt: skip
 
     async def unlock(self, password: str) -> Updates:
         context = self._context()
@@ -85,16 +84,18 @@ class SystemTab:
             return {self._unlocked: True, self._password: "", self._parts["note"]: ""}
         return {self._unlocked: False, self._parts["note"]: problem(WRONG)}
 
-    async def beat(self, unlocked: bool) -> str:
-        return f"{hash(repr(await self._wanted(unlocked))):x}"
+    async def beat(self, unlocked: bool, span: str = usage_view.USUAL) -> str:
+        return f"{hash(repr(await self._wanted(unlocked, span))):x}"
 
-    async def render(self, unlocked: bool, shown: dict[str, Props] | None) -> Updates:
-        wanted = await self._wanted(unlocked)
+    async def render(
+        self, unlocked: bool, shown: dict[str, Props] | None, span: str = usage_view.USUAL
+    ) -> Updates:
+        wanted = await self._wanted(unlocked, span)
         changed = news(shown or {}, wanted)
         updates = {self._parts[name]: gr.update(**props) for name, props in changed.items()}
         return {**updates, self._shown: wanted}
 
-    async def _wanted(self, unlocked: bool) -> dict[str, Props]:
+    async def _wanted(self, unlocked: bool, span: str) -> dict[str, Props]:
         """What each part is to show; nothing of the relay where it may not be seen."""
         context = self._context()
         kind = access(context.settings)
@@ -109,7 +110,23 @@ class SystemTab:
         props: dict[str, Props] = {
             "note": {"value": ""}, "lock": {"visible": False}, "content": {"visible": True},
         }  # fmt: skip
-        return props | {name: {"value": v} for name, v in drawn(system, series).items()}
+        parts = drawn(system, series) | {"usage": await usage_view.usage(context, span)}
+        return props | {name: {"value": value} for name, value in parts.items()}
+
+
+def heading(name: str) -> str:
+    """A part's."""
+    return f'<h3 class="system-h">{TITLES[name]}</h3>'
+
+
+def span() -> Any:
+    """The usage's heading, and beside it what time is shown."""
+    with gr.Row(elem_id="system-usage-head"):
+        html("system-title-usage", heading("usage"))
+        return gr.Radio(
+            [(label, value) for value, label in usage_view.SPANS.items()], value=usage_view.USUAL,
+            label="Time", show_label=False, container=False, elem_id="system-span",
+        )  # fmt: skip
 
 
 def drawn(system: System, series: list[Series]) -> dict[str, str]:

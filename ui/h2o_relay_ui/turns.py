@@ -17,6 +17,7 @@ from h2o_relay.admin import AdminAPI
 from h2o_relay.errors import NotFound, RelayError
 
 from . import thread
+from .context import asking_for
 from .conversation import parted
 from .reply import PACE, Reply
 from .shelf import Shelf
@@ -113,14 +114,15 @@ class Turn:
                 while self.running and not (self._reply.text or self._reply.reasoning):
                     await self._reply.newer(self.version)
 
-    def begin(self, relay: Relay, params: Mapping[str, Any]) -> None:
-        """Ask for the answer."""
-        self._task = asyncio.create_task(self._receive(relay, params), name="chat page answer")
-        self._task.add_done_callback(lambda _: self._reply.end())
+    def begin(self, relay: Relay, params: Mapping[str, Any], owner: str = "") -> None:
+        """Ask for the answer, for whoever the conversation belongs to."""
+        task = asyncio.create_task(self._receive(relay, params, owner), name="chat page answer")
+        task.add_done_callback(lambda _: self._reply.end())
+        self._task = task
 
-    async def _receive(self, relay: Relay, params: Mapping[str, Any]) -> None:
+    async def _receive(self, relay: Relay, params: Mapping[str, Any], owner: str) -> None:
         try:
-            await self._reply.receive(relay, params)
+            await self._reply.receive(relay, params, **asking_for(owner))
         except Exception:
             log.exception("the chat page failed")
             self._fault = True
@@ -213,7 +215,7 @@ class Turns:
         if slot in turns:
             turns[slot].stop()
         turns[slot] = turn
-        turn.begin(self._relay, {**params, **ASKED})
+        turn.begin(self._relay, {**params, **ASKED}, owner)
         keeping = self._keep(turn, owner, conversation_id, placed, on_end)
         self._tasks[turn] = asyncio.create_task(keeping, name="keep a chat page answer")
         return turn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -77,15 +77,21 @@ def service(context: Context) -> Service:
     """The process's one, made when it is first asked for."""
     found = context.extra.get(SERVICE)
     if not isinstance(found, Service):
-        found = context.extra[SERVICE] = Service(context.relay, sign_in_of(context).keys)
+        found = context.extra[SERVICE] = Service(context.relay)
     return found
 
 
+def answers(context: Context, asked: Any, request: gr.Request) -> AsyncGenerator[dict[str, Any]]:
+    """The service's, for whoever has sent the request."""
+    owner = sign_in_of(context).user(request).owner
+    return service(context).answers(asked, owner)
+
+
 def _add_answers(get_context: GetContext, places: Places) -> None:
-    async def submit(inputs: str) -> AsyncIterator[str]:
+    async def submit(inputs: str, request: gr.Request) -> AsyncIterator[str]:
         """The text of a dict in, the text of a dict out, each time with the whole answer so far."""
         try:
-            async with aclosing(service(get_context()).answers(inputs)) as told:
+            async with aclosing(answers(get_context(), inputs, request)) as told:
                 async for one in told:
                     yield repr(one)
         except RelayError as error:
@@ -95,7 +101,7 @@ def _add_answers(get_context: GetContext, places: Places) -> None:
         """The same, told once."""
         last: dict[str, Any] = {}
         try:
-            async with aclosing(service(get_context()).answers(inputs)) as told:
+            async with aclosing(answers(get_context(), inputs, request)) as told:
                 async for one in told:
                     last = one
                     if await has_left(request):
@@ -104,12 +110,12 @@ def _add_answers(get_context: GetContext, places: Places) -> None:
             raise shown(error) from None
         return repr(last)
 
-    async def values(*given: Any) -> AsyncIterator[str]:
+    async def values(request: gr.Request, *given: Any) -> AsyncIterator[str]:
         """Values in h2oGPT's order in, the answer's text out, each time the whole text so far."""
         try:
             asked = positional.submitted(given)
             before = "" if asked.get("langchain_mode") == "Disabled" else BREAK
-            async with aclosing(service(get_context()).answers(asked)) as told:
+            async with aclosing(answers(get_context(), asked, request)) as told:
                 async for one in told:
                     if "response" in one:
                         yield before + one["response"]
@@ -119,17 +125,25 @@ def _add_answers(get_context: GetContext, places: Places) -> None:
     api(submit, api_name="submit_nochat_api", **FREE)
     api(plain, api_name="submit_nochat_plain_api", **QUICK)
     names = (*positional.NAMES, positional.MORE)
-    places.add(positional.declared(values, names), len(names), "submit_nochat", **FREE)
+    declared = positional.declared(values, names, gr.Request)
+    places.add(declared, len(names), "submit_nochat", **FREE)
 
 
 def _add_lists(get_context: GetContext) -> None:
-    async def model_names() -> str:
-        """The text of a list of dicts."""
-        return repr(await service(get_context()).models())
+    async def models(request: gr.Request) -> list[dict[str, Any]]:
+        context = get_context()
+        try:
+            return await service(context).models_for(sign_in_of(context).user(request).owner)
+        except RelayError as error:
+            raise shown(error) from None
 
-    async def num_model_lock() -> int:
+    async def model_names(request: gr.Request) -> str:
+        """The text of a list of dicts: of the models that may be asked for."""
+        return repr(await models(request))
+
+    async def num_model_lock(request: gr.Request) -> int:
         """How many models there are."""
-        return len(await service(get_context()).models())
+        return len(await models(request))
 
     api(model_names, api_name="model_names", **QUICK)
     api(num_model_lock, api_name="num_model_lock", **QUICK)

@@ -6,22 +6,27 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import math
+import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from importlib.metadata import version
 from typing import Any
 
-from h2o_relay.api_keys import ApiKeys
-from h2o_relay.errors import ModelNotFound, PluginError, RelayError
+from h2o_relay.accounting.caller import OPEN, Caller
+from h2o_relay.accounting.limits import allows
+from h2o_relay.errors import ModelNotFound, PluginError, RelayError, Unauthorized
 
-from ..context import Relay
-from ..reply import receiving
+from ..context import Relay, asking_for
+from ..reply import Reply, receiving
 from . import telling
 from .order import Order, argument, order, wanted
 
 LIST_WAIT = 3.0  # seconds for the first list of models
 PACE = 0.1  # seconds between two tellings of an answer, each of which is whole
 ALIVE = 1.0  # seconds of silence after which it is told again: only so is a caller who left noticed
+FRESH = 2.0  # seconds for which a good key is taken to be good
+KEPT = 1000  # keys
 FAULT = "The chat page failed. The relay's log says why."
 log = logging.getLogger(__name__)
 
@@ -29,17 +34,31 @@ log = logging.getLogger(__name__)
 class Service:
     """Asks the kernel on behalf of callers, each of whom presents a key where one is needed."""
 
-    def __init__(self, relay: Relay, keys: ApiKeys) -> None:
+    def __init__(self, relay: Relay) -> None:
         self._relay = relay
-        self._keys = keys
         self._instance = ""
+        self._known: dict[str, tuple[float, Caller]] = {}
 
-    async def models(self) -> list[dict[str, Any]]:
-        """The models that can be asked for, in the order of their numbers."""
+    async def models(self, caller: Caller = OPEN) -> list[dict[str, Any]]:
+        """The models that a caller may ask for, in the order of their numbers."""
         if not self._relay.models():
             await self._relay.settled(LIST_WAIT)
         views = {view.name: view for view in self._relay.deployments()}
-        return telling.models(self._relay.models(), views, await self._name())
+        listed = [model for model in self._relay.models() if allows(caller, model.name)]
+        return telling.models(listed, views, await self._name())
+
+    async def models_for(self, owner: str) -> list[dict[str, Any]]:
+        """The same for whoever has signed in."""
+        return await self.models(await self._signed_in(asking_for(owner)))
+
+    async def _signed_in(self, whom: Mapping[str, str]) -> Caller:
+        """Raises Unauthorized for the holder of a key that was revoked a moment ago."""
+        if not whom.get("holder"):
+            return OPEN
+        found = await self._relay.caller(holder=whom["holder"])
+        if found is None:
+            raise Unauthorized(telling.INVALID_KEY)
+        return found
 
     async def _name(self) -> str:
         """Which relay this is, so that one that is pointed at its own page notices."""
@@ -48,15 +67,15 @@ class Service:
                 self._instance = (await self._relay.system()).instance
         return self._instance
 
-    async def answers(self, given: Any) -> AsyncGenerator[dict[str, Any]]:
+    async def answers(self, given: Any, owner: str = "") -> AsyncGenerator[dict[str, Any]]:
         """The answer as it grows, the last one complete; blank until then where the caller does
-        not want it to be streamed.
+        not want it to be streamed. `owner` is who is signed in.
 
         What goes wrong is told as h2oGPT tells it, and raised as RelayError. Closing the iterator
         closes the upstream.
         """
         try:
-            async with aclosing(self._answers(given)) as told:
+            async with aclosing(self._answers(given, asking_for(owner))) as told:
                 async for one in told:
                     yield one
         except RelayError as error:
@@ -68,30 +87,58 @@ class Service:
             yield telling.failure(fault)
             raise fault from error
 
-    async def _answers(self, given: Any) -> AsyncGenerator[dict[str, Any]]:
+    async def _answers(self, given: Any, whom: Mapping[str, str]) -> AsyncGenerator[dict[str, Any]]:
         asked = argument(given)
-        if not self._keys.admits(asked.get("h2ogpt_key")):
+        key = asked.get("h2ogpt_key")
+        key = key if isinstance(key, str) else ""
+        caller = await self._caller(key)
+        if caller is None and not key and whom.get("holder"):  # the key was given to sign in
+            caller = OPEN
+        if caller is None:
             yield telling.refused_key()
             return
+        if caller.id == OPEN.id:
+            key, caller = "", await self._signed_in(whom)
         wish = order(asked)
-        model = await self._model(asked)
+        model = await self._model(asked, caller)
         if not wish.instruction:
             yield telling.final(wish, model or "", None, 0.0)
             return
-        async with aclosing(self._asked(wish, model)) as told:
-            async for one in told:
-                yield one
+        asking = receiving(self._relay, _params(wish, model), set(), **whom, key=key)
+        try:
+            async with aclosing(self._asked(wish, model, asking)) as told:
+                async for one in told:
+                    yield one
+        except RelayError as error:
+            if not key or error.code != Unauthorized.code:
+                raise
+            yield telling.refused_key()  # it was revoked a moment ago
 
-    async def _asked(self, wish: Order, model: str | None) -> AsyncGenerator[dict[str, Any]]:
+    async def _caller(self, key: str) -> Caller | None:
+        """The relay's word on a key. One that is good is taken to be so for a moment; the relay
+        looks at it again when it is asked for the answer.
+        """
+        now = time.monotonic()
+        at, known = self._known.get(key, (-math.inf, OPEN))
+        if now - at < FRESH:
+            return known
+        found = await self._relay.caller(key=key)
+        if len(self._known) >= KEPT:
+            self._known.clear()
+        if found is None:
+            self._known.pop(key, None)
+        else:
+            self._known[key] = (now, found)
+        return found
+
+    async def _asked(
+        self, wish: Order, model: str | None, asking: AbstractAsyncContextManager[Reply]
+    ) -> AsyncGenerator[dict[str, Any]]:
         clock = asyncio.get_running_loop().time
         start = clock()
-        params = {
-            **wish.params, **({"model": model} if model else {}), "stream": True,
-            "stream_options": {"include_usage": True}, "truncation": "auto",
-        }  # fmt: skip
         alive = min(ALIVE, wish.seconds or ALIVE)
         async with (
-            receiving(self._relay, params, set()) as reply,
+            asking as reply,
             aclosing(reply.updates(PACE, alive)) as updates,
         ):
             async for _ in updates:
@@ -104,10 +151,10 @@ class Service:
             raise reply.error
         yield telling.final(wish, model or "", reply, clock() - start)
 
-    async def _model(self, asked: Mapping[str, Any]) -> str | None:
+    async def _model(self, asked: Mapping[str, Any], caller: Caller) -> str | None:
         """The model's name, the first one's where none is asked for; None while there is none."""
         wish = wanted(asked)
-        models = await self.models()
+        models = await self.models(caller)
         names = [entry["display_name"] for entry in models]
         if wish is None:
             return next(iter(names), None)
@@ -124,6 +171,14 @@ class Service:
                 param="visible_models",
             )
         return str(names[number])
+
+
+def _params(wish: Order, model: str | None) -> dict[str, Any]:
+    """The request in OpenAI's terms."""
+    return {
+        **wish.params, **({"model": model} if model else {}), "stream": True,
+        "stream_options": {"include_usage": True}, "truncation": "auto",
+    }  # fmt: skip
 
 
 def _is_number(text: str) -> bool:

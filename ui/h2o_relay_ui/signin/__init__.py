@@ -1,9 +1,9 @@
 """Signing in to the chat page: accounts, guests, keys, and whose a request is.
 
-sign_in = SignIn(settings, local=is_loopback(settings.host))        # raises SettingError
+sign_in = SignIn(settings, local=is_for_this_machine(settings))  # raises SettingError
 app = Front(sign_in.wrap(app), local)                               # nothing passes unseen
 gr.mount_gradio_app(..., head=HEAD, auth_dependency=sign_in.username)   # Gradio asks again
-async with sign_in.opened(Accounts(store), Conversations(store)):   # in the lifespan
+async with sign_in.opened(Accounts(store), Conversations(store), relay=relay):   # in the lifespan
     Context(..., user=sign_in.user, extra={SIGN_IN: sign_in})
 """
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from ..context import Context, User
-from .desk import Desk
+from ..context import HOLDER, Context, User, asking_for
+from .desk import Desk, holder
 from .gate import SESSION, Gate
 from .page import HEAD
 from .sessions import Session
@@ -42,10 +42,17 @@ class SignIn(Desk):
         if session.kind == "local":
             return User(owner=ONLY_ME)
         if session.kind == "user":
+            held = holder(session)
+            if held:
+                return User(owner=f"{HOLDER}{held}", name=session.name)
             # Whoever has the key may take any name: these names are not those of accounts.
             return User(owner=f"{OWNERS[self.mode]}:{session.name}", name=session.name)
         guest = session.kind == "guest"
         return User(owner=f"{session.kind}:{session.id}", name=session.name, guest=guest)
+
+    def models_of(self, owner: str) -> tuple[str, ...]:
+        """The models that an owner's key is for; () for all of them, and without a key."""
+        return self.stored.models(asking_for(owner).get("holder", ""))
 
     def username(self, request: Any) -> str | None:
         """For Gradio, which refuses a request with None."""

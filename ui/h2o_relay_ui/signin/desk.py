@@ -22,6 +22,8 @@ from .people import People, plain
 from .roll import Roll, nothing
 from .sessions import Session, Sessions
 from .state_file import state_file
+from .stored import Asked as AskedRelay
+from .stored import StoredKeys
 
 if TYPE_CHECKING:
     from h2o_relay.store import Accounts, Conversations
@@ -41,6 +43,8 @@ HINTS: dict[tuple[Mode, bool], str] = {
     ("key", False): "Sign in with any name, and the relay's API key as the password.",
 }
 NOBODY = Session("", "local")
+STORED = "id:"
+"""How a session tells a key of the store, by its id; no mark of another key begins so."""
 log = logging.getLogger(__name__)
 
 
@@ -76,7 +80,8 @@ class Desk:
         """`local`: only this machine is served; its people need not sign in."""
         self.auth: Auth = _normalised(read_auth(settings))
         self.keys = ApiKeys(settings)
-        self.mode: Mode = _mode(self.auth, self.keys, local)
+        self.stored = StoredKeys()
+        self._local = local
         kept = self.mode != "local" or self.keys.needed_by_page
         self.sessions = Sessions(data_dir(settings) if kept else None)
         self._attempts = Attempts()
@@ -86,11 +91,12 @@ class Desk:
 
     @asynccontextmanager
     async def opened(
-        self, accounts: Accounts, conversations: Conversations | None = None, *, kept: bool = True
-    ) -> AsyncIterator[None]:
+        self, accounts: Accounts, conversations: Conversations | None = None, *, kept: bool = True,
+        relay: AskedRelay | None = None,
+    ) -> AsyncIterator[None]:  # fmt: skip
         """Able to sign people in for the length of the block. The users of h2oGPT's file are moved
         to `accounts`, what they said is copied to `conversations`; but where the store is not
-        `kept` when this process ends the file stays as it is.
+        `kept` when this process ends the file stays as it is. `relay` knows the store's keys.
         """
         roll = None
         if self.auth.filename is not None:
@@ -101,12 +107,22 @@ class Desk:
             )  # fmt: skip
             await roll.look()
         self._people = People(self.auth, accounts, roll)
+        await self.stored.use(relay)
         try:
             yield
         finally:
             self._people = None
             if roll is not None:
                 await roll.close()
+
+    @property
+    def mode(self) -> Mode:
+        """The first key of the relay's store has browsers sign in that were people till then."""
+        if self.auth.wanted:
+            return "accounts"
+        if self._local:
+            return "local"
+        return "key" if self.keys.needed or self.stored.needed else "browser"
 
     @property
     def signs_in(self) -> bool:
@@ -128,14 +144,18 @@ class Desk:
 
     async def session(self, cookie: str | None) -> Session | None:
         """Whose request this is; None for somebody who has to sign in, or has no cookie yet."""
+        if not (self._local or self.auth.wanted):
+            await self.stored.look()
         found = self.sessions.read(cookie) if cookie else None
         if found is not None and await self._holds(found):
+            await self._key_holds(found.key)  # for `opens_page`
             return found
         return NOBODY if self.mode == "local" else None
 
     def opens_page(self, session: Session) -> bool:
         """Whether the chat page may be used, and not only the calls that bring their own key."""
-        return not self.keys.needed_by_page or session.key in self._key_marks()
+        known = session.key in self._key_marks() or self.stored.held(_id(session.key))
+        return known or not self.keys.needed_by_page
 
     async def sign_in(self, asked: Asked, current: Session | None = None) -> Outcome:
         """Who these credentials make somebody, who has come as `current`. Wrong ones are slowed
@@ -163,10 +183,10 @@ class Desk:
         begun = await self._begun(asked, current)
         if begun.session is None or not (self.keys.needed_by_page and (asked.page or asked.key)):
             return begun
-        key = asked.key.strip()
-        if not self.keys.check(key):
+        key = await self._key(asked.key.strip())
+        if not key:
             return Outcome(None, WRONG_KEY, 401)
-        return replace(begun, session=replace(begun.session, key=self.sessions.mark(key)))
+        return replace(begun, session=replace(begun.session, key=key))
 
     async def _begun(self, asked: Asked, current: Session | None) -> Outcome:
         """By the name, before a key is looked at."""
@@ -175,10 +195,22 @@ class Desk:
         if self.mode != "key":
             known = current if current is not None and current.id else None
             return Outcome(known or self.sessions.begin(self.mode))
-        name, password = plain(asked.name), asked.password.strip()
-        if not name or not self.keys.check(password):
+        name, key = plain(asked.name), await self._key(asked.password.strip())
+        if not name or not key:
             return Outcome(None, WRONG, 401)
-        return Outcome(self.sessions.begin("user", name, self.sessions.mark(password)))
+        return Outcome(self.sessions.begin("user", name, key))
+
+    async def _key(self, key: str) -> str:
+        """What a session has of a good key; "" for any other. Raises RelayError."""
+        if self.keys.check(key):
+            return self.sessions.mark(key)
+        id = await self.stored.id_of(key)
+        return f"{STORED}{id}" if id else ""
+
+    async def _key_holds(self, mark: str) -> bool:
+        """Whether the key is still good that a session was begun with."""
+        id = _id(mark)
+        return await self.stored.holds(id) if id else mark in self._key_marks()
 
     async def _person(self, asked: Asked) -> Outcome:
         if asked.guest:
@@ -206,7 +238,7 @@ class Desk:
             same = session.kind == "user" and session.by == by
             return same and await self._is_there(session.name)
         if self.mode == "key":
-            return session.kind == "user" and session.by in self._key_marks()
+            return session.kind == "user" and await self._key_holds(session.by)
         return session.kind == self.mode
 
     async def _is_there(self, name: str) -> bool:
@@ -231,12 +263,14 @@ class Desk:
         return self._marks[1]
 
 
-def _mode(auth: Auth, keys: ApiKeys, local: bool) -> Mode:
-    if auth.wanted:
-        return "accounts"
-    if local:
-        return "local"
-    return "key" if keys.needed else "browser"
+def _id(mark: str) -> str:
+    """Of a key of the store; "" for the mark of any other."""
+    return mark.removeprefix(STORED) if mark.startswith(STORED) else ""
+
+
+def holder(session: Session) -> str:
+    """The id of the store's key that somebody has signed in with; "" without one."""
+    return _id(session.by)
 
 
 def _normalised(auth: Auth) -> Auth:
