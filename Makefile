@@ -24,15 +24,16 @@ TESTS ?=
 run: $(VENV)/installed
 	@exec $(BIN)/h2o run $(ARGS)
 
-# What starts engines or measures time runs one by one, clients and browsers in twos, all else side
-# by side.
-ALONE := tests/e2e $(wildcard tests/endurance tests/test_benchmarks*.py)
-TWOS := tests/browser tests/e2e/clients
-test: check $(VENV)/browser
+# What measures time runs one by one. All else runs in threes, most of it waits; what starts engines,
+# browsers or databases apart from what does not.
+ALONE := $(wildcard tests/test_benchmarks*.py) tests/e2e/test_fleet_black_holes.py
+HEAVY := tests/browser tests/e2e tests/endurance
+SIDE := $(BIN)/python -m pytest -n 3 --dist loadscope
+test: check $(VENV)/browser $(VENV)/databases
 ifeq ($(TESTS),)
-	$(BIN)/python -m pytest -n 3 --dist loadscope tests plugins $(patsubst %,--ignore=%,$(ALONE) $(TWOS))
-	$(BIN)/python -m pytest -n 2 --dist loadscope $(TWOS)
-	$(BIN)/python -m pytest $(ALONE) --ignore=tests/e2e/clients
+	$(SIDE) tests plugins $(patsubst %,--ignore=%,$(ALONE) $(HEAVY))
+	$(SIDE) $(HEAVY) $(patsubst %,--ignore=%,$(ALONE))
+	$(BIN)/python -m pytest $(ALONE)
 else
 	$(BIN)/python -m pytest $(TESTS)
 endif
@@ -73,6 +74,12 @@ $(VENV)/testing: $(VENV)/installed
 # Chromium, for the tests that look at the chat page. Without one they are skipped, with the reason.
 $(VENV)/browser: $(VENV)/created tests/browser/install_chromium.sh
 	@sh tests/browser/install_chromium.sh
+	@touch $@
+
+# Redis, for the tests of limits that relays share; likewise.
+$(VENV)/databases: $(VENV)/created tests/support/install_redis.sh tests/support/install_postgres.sh
+	@sh tests/support/install_redis.sh
+	@sh tests/support/install_postgres.sh
 	@touch $@
 
 lock: $(VENV)/created
