@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
 import random
 import re
 import sys
@@ -62,9 +63,12 @@ def lock(servers: list[Server]) -> list[dict[str, Any]]:
 class Studio:
     """The relay, the browser, and what a visitor's browser keeps."""
 
-    def __init__(self, browser: Browser, relay: Relay, grid: Relay | None) -> None:
-        """`grid` is a relay of its own, for the tab that is there only where it is asked for."""
+    def __init__(self, browser: Browser, relay: Relay, grid: Relay | None, keys: list[str]) -> None:
+        """`grid` is a relay of its own, for the tab that is there only where it is asked for;
+        `keys` are those of the relay's callers.
+        """
         self.browser = browser
+        self.keys = keys
         self.relay = relay
         self.grid = grid
         self.kept: Any = None
@@ -129,11 +133,26 @@ class Studio:
             await expect(page.locator("#models-panel")).to_be_visible()
         if tab == "system":
             await expect(page.locator("#system-charts svg").first).to_be_visible()
+            await expect(page.locator(".system-usage")).to_be_visible()
         return page
 
 
-async def traffic(relay: Relay, seconds: float) -> None:
-    """Requests for every model, now more and now fewer."""
+async def created(env: dict[str, str]) -> list[str]:
+    """Keys for the relay whose data are where `env` says."""
+    command = str(Path(sys.executable).with_name("h2o"))
+    found = []
+    for name in said.CALLERS:
+        process = await asyncio.create_subprocess_exec(
+            command, "keys", "create", name, env={**os.environ, **env},
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        told, _ = await process.communicate()
+        found.append(told.decode().strip())
+    return found
+
+
+async def traffic(relay: Relay, keys: list[str], seconds: float) -> None:
+    """Requests for every model, now more and now fewer, by all keys."""
     until = asyncio.get_running_loop().time() + seconds
     async with httpx.AsyncClient(base_url=relay.api, timeout=60) as client:
 
@@ -141,7 +160,10 @@ async def traffic(relay: Relay, seconds: float) -> None:
             while asyncio.get_running_loop().time() < until:
                 body = {"model": model, "stream": True,
                         "messages": [{"role": "user", "content": said.CHATTER}]}  # fmt: skip
-                (await client.post("/v1/chat/completions", json=body)).raise_for_status()
+                key = random.choices(keys, range(len(keys), 0, -1))[0]
+                headers = {"authorization": f"Bearer {key}"}
+                reply = await client.post("/v1/chat/completions", json=body, headers=headers)
+                reply.raise_for_status()
                 await asyncio.sleep(random.expovariate(0.5))
 
         await asyncio.gather(*(ask(model) for model in said.PACES))
@@ -164,23 +186,26 @@ async def studio(tabs: list[str]) -> AsyncIterator[Studio]:
     with tempfile.TemporaryDirectory() as folder:
         async with contextlib.AsyncExitStack() as stack:
 
+            def env_of(name: str) -> dict[str, str]:
+                return {"H2O_SAVE_DIR": "", "XDG_DATA_HOME": str(Path(folder, name)), **NO_PATHS}
+
             async def relay(name: str, option: str) -> Relay:
-                data = Path(folder, name)
-                env = {"H2O_SAVE_DIR": "", "XDG_DATA_HOME": str(data), **NO_PATHS}
-                started = running(lock(servers), data, option, env=env)
+                started = running(lock(servers), Path(folder), option, env=env_of(name))
                 return await stack.enter_async_context(started)
 
             browser = await stack.enter_async_context(chromium.launched())
             await stack.enter_async_context(opened(*servers))
             grid = await relay("grid", "--model_lock_columns=2") if "grid" in tabs else None
-            yield Studio(browser, await relay("all", "--add-models"), grid)
+            keys = await created(env_of("all")) if "system" in tabs else []
+            yield Studio(browser, await relay("all", "--add-models"), grid, keys)
 
 
 async def make(tabs: list[str], tell: Callable[[str], None]) -> None:
     """The pictures of these tabs."""
     FOLDER.mkdir(exist_ok=True)
     async with studio(tabs) as made:
-        busy = asyncio.create_task(traffic(made.relay, TRAFFIC if "system" in tabs else 0))
+        seconds = TRAFFIC if made.keys else 0
+        busy = asyncio.create_task(traffic(made.relay, made.keys, seconds))
         await made.furnish(tabs)
         for tab in tabs:
             if tab == "system":

@@ -62,6 +62,8 @@ each picture holds a smaller picture, until it is too small to see.""",
 }
 PACES = {"heron-70b": (0.35, 0.035), "finch-8b": (0.12, 0.015), "wren-2b": (0.05, 0.008)}
 """Seconds before an answer's first word, and before each other one."""
+CALLERS = ("nightly evaluation", "search", "support desk")
+"""The names of keys."""
 CHATTER = "Summarise the last hour of the log."
 CHATTER_ANSWER = "Nothing unusual: " + "one request after the other was answered in time. " * 8
 
