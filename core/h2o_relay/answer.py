@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncGenerator, Coroutine, Mapping
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from functools import partial
 from time import monotonic
 from types import TracebackType
@@ -12,27 +10,26 @@ from typing import TYPE_CHECKING, Any, cast
 
 from . import as_chat, max_time
 from .chunks import Chunk
-from .errors import Overloaded, PluginError, RelayError, UpstreamIncomplete
+from .errors import PluginError, RelayError
 from .faults import fault
 from .guard import Guard, expected_choices
 from .meter import counted, says
 from .preparing import prepare
-from .resuming import Said, continued, resumable, resuming
+from .resuming import Said, resumable, resuming
 from .route import Route
+from .tenancy import Tenancy
 from .tries import Tries, Witness
 from .trimming import FIELD
-from .turn import dropped, entered, is_a, over, patience, refuse
+from .turn import dropped, entered, is_a, patience, refuse
 from .types import Deployment, Kind, Request
 from .usage import UsageWatch, asking, asks_usage
 
 if TYPE_CHECKING:
     from .cutting import Cutting
-    from .gate import Gate
     from .kernel import Kernel
-log = logging.getLogger(__name__)
 
 
-class Answer:
+class Answer(Tenancy):
     """A streamed answer: enter it, iterate over it.
 
     Every chunk holds whole, checked events. An event at fault ends it with an error, after the
@@ -40,24 +37,20 @@ class Answer:
     """
 
     __slots__ = (
-        "_asked",
         "_asked_at",
         "_ended_by",
         "_error",
         "_first",
-        "_gate",
         "_generator",
         "_guard",
-        "_kernel",
         "_last",
-        "_leased",
         "_pieces",
-        "_said_before",
+        "_request",
         "_usage",
+        "_write",
         "deployment",
         "dropped",
         "notes",
-        "tries",
     )
 
     def __init__(
@@ -66,18 +59,19 @@ class Answer:
     ) -> None:  # fmt: skip
         self._kernel = kernel
         self._asked = (kind, params, body)
-        self._leased: Route | None = None
+        self._leased = self._gate = None
         self._generator: AsyncGenerator[Chunk, None] | None = None
         self._guard: Guard | None = None
         self._first: Chunk | None = None
         self._error: RelayError | None = None
-        self._gate: Gate | None = None
         self._pieces = 0
         self._asked_at = 0.0  # until the first token is there
         self._ended_by: BaseException | None = None
-        self._said_before = 0  # tokens, by servers before the one that speaks
-        self._last: Chunk | None = None
+        self._said_before = 0
+        self._last: bytes | None = None
         self._usage: UsageWatch | None = None
+        self._request: Request | None = None  # nothing is done to its stream on the way
+        self._write: Callable[[bytes], bool] | None = None
         self.deployment: Deployment | None = None
         self.dropped: tuple[str, ...] = ()
         self.notes: Mapping[str, str] | None = None
@@ -142,6 +136,7 @@ class Answer:
                 assert self._generator is not None
                 assert self._guard is not None
                 self._generator = max_time.ended(self._generator, seconds, self._guard)
+                self._request = None
             self._asked_at = started
             sent = monotonic()
             try:
@@ -181,65 +176,9 @@ class Answer:
             generator = as_chat.stream(generator)
         if cutting is not None:
             generator = cutting.stream(generator, expected_choices(kind, told), asks)
+        if said is None and cutting is None and request.kind == kind:
+            self._request = request
         self._generator = generator
-
-    async def _go_on(self, said: Said, error: RelayError) -> AsyncGenerator[Chunk, None]:
-        """The rest of an answer that a server broke off, from another one. Raises `error` where
-        there is none.
-        """
-        while True:
-            route = await self.tries.elsewhere(error, self._leased)
-            if self._leased is not None:
-                self._release(error, said.tokens)
-            route.link.lease()
-            route.meter.running += 1
-            self._leased, self._said_before = route, said.tokens
-            try:
-                rest = await self._rest(route, said)
-            except Overloaded as late:  # it has no room, or is still being opened
-                self._release(late, said.tokens)
-            except UpstreamIncomplete:  # nobody can be asked for the rest
-                self._release(GeneratorExit(), said.tokens)
-                raise
-            else:
-                if rest is not None:
-                    self.tries.resumed += 1
-                    log.warning("an answer that broke off (%s) goes on at %s", error, route.name)
-                    return rest
-                self._release(GeneratorExit(), said.tokens)  # nothing was asked of it
-            self.tries.leave_out(route)
-
-    async def _rest(self, route: Route, said: Said) -> AsyncGenerator[Chunk, None] | None:
-        """What a server goes on with; None if it cannot."""
-        kind, params, _ = self._asked
-        link, params = route.link, {**params, "stream": True}
-        client = link.client or await link.wait_open(patience(link, self._kernel.settings))
-        if route.plain and FIELD not in params and not (kind == "text" and route.wraps):
-            request = Request(kind=kind, params=params, body=None, deployment=route.deployment)
-        else:
-            self._gate = await entered(link, route, self._kernel.settings.max_queue)
-            templates = self._kernel.templates
-            request, _ = await prepare(route, client, templates, kind, params, None)
-            if request.kind != kind:
-                return None
-        max_time.taken_out(request, route, self._kernel.settings)  # the clock of the first goes on
-        can = link.capabilities
-        if not resumable(kind, request.params, request, can):
-            return None
-        fields, changes = continued(kind, request.params, request, said, can)
-        request = replace(request, params=fields, **changes)
-        generator = link.plugin.stream(route.deployment.server, client, request)
-        return cast("AsyncGenerator[Chunk, None]", generator)
-
-    def _release(self, error: BaseException | None, tokens: int) -> None:
-        """Let the server go that has answered."""
-        leased, self._leased = self._leased, None
-        gate, self._gate = self._gate, None
-        if gate is not None:
-            gate.release()
-        if leased is not None:
-            leased.link.release()
-            over(leased, max(0, tokens - self._said_before), error)
 
     @property
     def usage(self) -> Mapping[str, Any] | None:
@@ -255,6 +194,21 @@ class Answer:
         trace: TracebackType | None,
     ) -> None:
         await self._close(error or self._ended_by)
+
+    def onto(self, write: Callable[[bytes], bool]) -> None:
+        """From now on hand what needs no look to `write` as it arrives, instead of giving it as a
+        chunk, where the server's connection can. `write` says whether it has taken it; what it does
+        not take is a chunk like any other.
+        """
+        if self._request is not None:
+            self._write, self._request.direct = write, self._direct
+
+    def _direct(self, data: bytes) -> bool:
+        if self._asked_at or self._write is None or not self._write(data):
+            return False
+        self._pieces += 1
+        self._last = data
+        return True
 
     def __aiter__(self) -> Answer:
         return self
@@ -295,7 +249,7 @@ class Answer:
         wrong = None if chunk.checked else guard.check(chunk)
         if wrong is None:
             self._pieces += 1
-            self._last = chunk
+            self._last = chunk.raw
             if self._usage is not None and not chunk.checked:
                 shown = self._usage.shown(chunk)
                 if shown is None:
@@ -323,11 +277,13 @@ class Answer:
 
     async def _close(self, error: BaseException | None) -> None:
         last, generator, self._generator = self._last, self._generator, None
+        if self._request is not None:
+            self._request.direct = self._request = self._write = None  # they hold each other
         try:
             if generator is not None:
                 await generator.aclose()
         except Exception as late:
             self._fault(late)  # the answer is over; the log has what went wrong after it
         finally:
-            tokens = counted(last.raw) if last is not None else 0
+            tokens = counted(last) if last is not None else 0
             self._release(error, self._pieces if tokens is None else tokens)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from typing import Any, Protocol, Self
 
 from .errors import (
@@ -54,6 +54,12 @@ class Response(Protocol):
     async def read(self, limit: int) -> bytes: ...
 
     def finish(self, *, whole: bool) -> None: ...
+
+    def offer(self, taker: Callable[[bytes], bool]) -> None:
+        """Where this is possible, show what arrives to `taker` while the reader waits for it. What
+        that takes, by saying true, does not wake the reader.
+        """
+        ...
 
 
 Limits = tuple[float, float, float | None]

@@ -14,22 +14,19 @@ from typing import Any
 import httptools
 
 from .errors import (
-    FirstByteTimeout,
-    IdleTimeout,
     RelayError,
     UpstreamBadResponse,
     UpstreamDisconnected,
-    UpstreamTimeout,
 )
 from .http_body import read_all
+from .http_clocks import FOREVER, Clocks
 
 HEAD_LIMIT = 64 * 1024  # bytes of a response's head
 HIGH_WATER = 64 * 1024  # bytes held for a reader before the upstream is held back
 DRAIN_SECONDS = 1.0  # for the end of a message whose reader has all it wanted
-FOREVER = float("inf")
 
 
-class Connection(asyncio.Protocol):
+class Connection(Clocks, asyncio.Protocol):
     """Reused for one exchange after another; `start` begins one."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, released: Callable[[Connection], None]):
@@ -61,6 +58,7 @@ class Connection(asyncio.Protocol):
         self._draining = False
         self._dirty = False
         self._error: RelayError | None = None
+        self._taker: Callable[[bytes], bool] | None = None
 
     # The exchange, as the client sees it.
 
@@ -144,10 +142,17 @@ class Connection(asyncio.Protocol):
             return b"".join(self._take())
         return await read_all(self, limit)
 
+    def offer(self, taker: Callable[[bytes], bool]) -> None:
+        """Show what arrives to `taker` while a reader waits for it: what that takes costs no turn
+        of the reader's task.
+        """
+        self._taker = taker
+
     def finish(self, *, whole: bool) -> None:
         """End the exchange. `whole` says that the reader has all that it wanted, so that the rest
         of the message may be awaited for a moment to keep the connection.
         """
+        self._taker = None
         if self.complete and self._error is None:
             self._to_pool()
         elif whole and not self._until_eof and self._error is None and not self.closed:
@@ -182,47 +187,6 @@ class Connection(asyncio.Protocol):
             transport.resume_reading()
         self.idle_since = self._loop.time()
         self._released(self)
-
-    # Clocks: one timer, which stays from one exchange to the next and looks when it fires what is
-    # due; it is set anew only to fire earlier.
-
-    def _watch(self, when: float) -> None:
-        timer = self._timer
-        if timer is not None:
-            if timer.when() <= when:
-                return
-            timer.cancel()
-        self._timer = self._loop.call_at(when, self._tick)
-
-    def _unwatch(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _tick(self) -> None:
-        self._timer = None
-        if self.complete:
-            return  # idle
-        now = self._loop.time()
-        if self._draining:
-            if now >= self._drain_deadline:
-                self.abort()
-            else:
-                self._watch(self._drain_deadline)
-            return
-        if now >= self._total_deadline:
-            self._fail(UpstreamTimeout("the upstream server took too long for its answer"))
-            return
-        due = self._first_deadline
-        error: RelayError = FirstByteTimeout("the upstream server sent nothing")
-        if self._body:
-            due, error = self._last + self._idle, IdleTimeout("the upstream server fell silent")
-            if self._waiter is None:  # the reader is slow, not the upstream
-                due = max(due, now + self._idle)
-        if now >= due:
-            self._fail(error)
-        else:
-            self._watch(min(due, self._total_deadline))
 
     # Waiting and failing: `_waiter` is there while a reader waits.
 
@@ -267,10 +231,30 @@ class Connection(asyncio.Protocol):
             if self.complete:
                 self._to_pool()
             return
+        if self._taker is not None and self._taken():
+            return
         if self._held > HIGH_WATER and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
         self._wake()
+
+    def _taken(self) -> bool:
+        """Whether all that has come is gone already, and the reader may sleep on. A busy relay
+        finds several pieces at once.
+        """
+        taker, pieces = self._taker, self._pieces
+        if taker is None or self._waiter is None:
+            return False
+        gone = 0
+        for piece in pieces:
+            if not taker(piece):
+                break
+            gone += 1
+        if not gone:
+            return False
+        del pieces[:gone]
+        self._held = sum(map(len, pieces))
+        return not pieces and not self.complete
 
     def eof_received(self) -> None:
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -131,6 +131,9 @@ class LibraryResponse:
 
     def finish(self, *, whole: bool) -> None:
         self._response.close()
+
+    def offer(self, taker: Callable[[bytes], bool]) -> None:
+        """The library has no such place."""
 
 
 async def library_open(owner: Owner, proxy: str, arguments: tuple[Any, ...]) -> LibraryResponse:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+END = b"\n\n"
 ESCAPE = rb'\\(?:["\\/bfnrt]|u(?:[0-9a-cA-CeEfF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}))'
 TEXT = rb'[^"\\\x00-\x1f]*(?:%b[^"\\\x00-\x1f]*)*' % ESCAPE
 """The inside of a JSON string (RFC 8259, 7), but for surrogates, which would have to be paired."""
@@ -27,9 +28,11 @@ class Pattern:
         self._after = b""
         self._end = 0  # length of what follows the text
 
-    def learn(self, event: bytes) -> None:
-        """Remember one normalised event, if it is an ordinary piece of content."""
+    def learn(self, events: bytes) -> None:
+        """Remember the last of some normalised events, if it is an ordinary piece of content."""
         self._before = None
+        before = events.rfind(END, 0, -len(END))
+        event = events if before < 0 else events[before + len(END) :]
         match = CONTENT.fullmatch(event)
         if match is None or OPEN.search(event) is None or b'"error"' in event:
             return

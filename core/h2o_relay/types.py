@@ -213,6 +213,9 @@ class Request:
     """Fields that are not honoured, beyond what `Capabilities` says: see `drop`."""
     strict: bool = False
     """The caller wants no field ignored."""
+    direct: Callable[[bytes], bool] | None = None
+    """Takes one event that needs no look and is to be sent on as it is, or says that it cannot take
+    it now: a plugin that is given such an event by its connection may use it instead of a chunk."""
 
     def tell(self, name: str, value: str) -> None:
         """Add a note, before the first chunk."""

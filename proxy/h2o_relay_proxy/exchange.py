@@ -284,6 +284,13 @@ class Exchange:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         self._protocol.write(data if head is None else head + data)
 
+    def take(self, data: bytes) -> bool:
+        """`write`, unless the client has not read enough of what was written."""
+        if self._protocol.full:
+            return False
+        self.write(data)
+        return True
+
     def end(self, data: bytes) -> None:
         """The last piece of a stream."""
         self.write(data)

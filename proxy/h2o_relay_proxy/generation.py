@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -19,7 +19,7 @@ from .body import check_media_type, decode
 from .checks import check
 from .desk import Desk
 from .exchange import ClientGone, Exchange
-from .naming import renaming
+from .naming import Renaming, renaming
 from .respond import DONE, EVENTS, cut_short, error_event
 from .telling import about, asked_for, gone_on, refuse_dropped
 
@@ -102,6 +102,7 @@ class Generation:
             rename = renaming(answer.tries, answer.deployment)
             last, tries = DONE, answer.tries
             resumed = tries.resumed
+            answer.onto(exchange.take if rename is None else _taking(exchange, rename))
             try:
                 async for chunk in answer:
                     if tries.resumed != resumed:
@@ -120,3 +121,7 @@ class Generation:
                 last = error_event(cut_short(exchange))
                 let_go(cut)
             exchange.end(last)
+
+
+def _taking(exchange: Exchange, rename: Renaming) -> Callable[[bytes], bool]:
+    return lambda data: exchange.take(rename(data))

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import trustme
@@ -822,3 +822,64 @@ class TestTLS:
         async with HttpClient(quick(ca_file="missing.pem")) as client:
             with pytest.raises(UpstreamTLSError, match="ca_file"):
                 await ask(client, "https://127.0.0.1:1/")
+
+
+class TestOffering:
+    """What a taker takes does not wake the reader."""
+
+    async def read(
+        self, script: Script, taker: Callable[[bytes], bool], settings: Settings | None = None
+    ) -> list[bytes]:
+        async with (
+            talking(script, settings) as (_, client),
+            client.request("GET", "/") as response,
+        ):
+            response.offer(taker)
+            return [piece async for piece in response]
+
+    async def test_what_is_taken_and_what_is_not(self) -> None:
+        seen: list[bytes] = []
+
+        def taker(data: bytes) -> bool:
+            if data != b"b":
+                seen.append(data)
+            return data != b"b"
+
+        script = stream([b"a", b"b", b"c"]).paced(0.1)
+        assert await self.read(script, taker) == [b"b"]
+        assert seen == [b"a", b"c"]
+
+    async def test_of_what_comes_together_the_first_pieces_may_be_taken(self) -> None:
+        first = b"".join(map(chunk, (b"a", b"b", b"c", b"a")))
+        last = chunk(b"a") + LAST
+        script = play(head(200, {"transfer-encoding": "chunked"}), 0.1, first, 0.1, last)
+        seen: list[bytes] = []
+
+        def taker(data: bytes) -> bool:
+            seen.append(data)
+            return data != b"c"
+
+        assert await self.read(script, taker) == [b"ca"]
+        assert seen == [b"a", b"b", b"c", b"a"]
+
+    async def test_the_end_comes_with_what_is_taken(self) -> None:
+        script = play(head(200, {"transfer-encoding": "chunked"}), 0.1, chunk(b"a") + LAST)
+        assert await self.read(script, lambda _: True) == []
+
+    async def test_it_breaks_off_after_what_is_taken(self) -> None:
+        script = play(head(200, {"transfer-encoding": "chunked"}), 0.1, chunk(b"a"), 0.1, reset)
+        with pytest.raises(UpstreamDisconnected):
+            await self.read(script, lambda _: True)
+
+    async def test_silence_is_noticed(self) -> None:
+        script = play(head(200, {"transfer-encoding": "chunked"}), 0.1, chunk(b"a"), hang)
+        with pytest.raises(IdleTimeout):
+            await self.read(script, lambda _: True, quick(idle_timeout=0.4))
+
+    async def test_the_next_exchange_of_a_connection_knows_nothing_of_it(self) -> None:
+        async with talking(stream([b"a"]).paced(0.05)) as (upstream, client):
+            async with client.request("GET", "/") as response:
+                response.offer(lambda _: True)
+                assert await response.read(LIMIT) == b""
+            assert (await ask(client))[1] == b"a"
+            assert upstream.accepted == 1

@@ -103,7 +103,7 @@ def test_others_do_not(data: bytes) -> None:
         wire({**event("a"), "error": {"content": "a"}}),
         wire({"error": {"content": "a"}, "x": {"finish_reason": None}}),
         wire({"choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": None}]}),
-        wire(event("a")) * 2,
+        wire(event("a")) + wire(event("a", finish_reason="stop")),
         b"",
     ],
 )
@@ -112,6 +112,13 @@ def test_nothing_is_learnt_from_these(first: bytes) -> None:
     pattern.learn(first)
     assert not pattern.fits(first)
     assert not pattern.fits(wire(event("a")))
+
+
+def test_of_several_the_last_is_learnt() -> None:
+    role = wire({"choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": None}]})
+    pattern = learnt(role + wire(event("x")) + wire(event("a")))
+    assert pattern.fits(wire(event("b")))
+    assert not pattern.fits(wire(event("a")) * 2)
 
 
 @given(first=TEXTS, then=TEXTS, ascii_only=st.booleans(), cut=st.binary(max_size=6))
