@@ -25,7 +25,6 @@ from .system import system
 from .types import Server
 
 if TYPE_CHECKING:
-    from .accounting.usage_kept import KeptUsage
     from .accounting.usage_query import UsageQuery, UsageReport
 
 LOOK = 20.0  # seconds for a look at a server before it is added
@@ -45,6 +44,12 @@ class Keeper(Protocol):
     async def delete(self, id: str) -> None: ...
 
 
+class Reports(Protocol):
+    """`KeptUsage`."""
+
+    async def report(self, query: UsageQuery) -> UsageReport: ...
+
+
 class Administration:
     """The `AdminAPI` of this process; without a keeper nothing outlives it."""
 
@@ -58,7 +63,7 @@ class Administration:
         self.configuration = configuration or Configuration(kernel, given, pools)
         self._keeper = keeper
         self._tail = tail
-        self.kept: KeptUsage | None = None
+        self.kept: Reports | None = None
         """What tells of usage, where it is kept."""
         self._started = time.time()
         self._written: dict[str, Mapping[str, Any]] = {}

@@ -11,7 +11,7 @@ No clock of its own: times are those of `time.monotonic()`, in seconds, and are 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 BreakerState = Literal["closed", "open", "half-open"]
 SHAKY = 1.0  # seconds for which one failure makes other members the better choice
@@ -106,6 +106,14 @@ class Breaker:
         For a moment only, or a server of a pool would never be asked again.
         """
         return self._failed_at is not None and now - self._failed_at < SHAKY
+
+    def known(self) -> tuple[Any, ...]:
+        """All that it goes by, for `learn` in another process of this machine."""
+        return self._in_row, self._failed_at, self._until, self._seconds, self._closed_at
+
+    def learn(self, known: tuple[Any, ...]) -> None:
+        """Go on from what another one knows; no trial runs here."""
+        self._in_row, self._failed_at, self._until, self._seconds, self._closed_at = known
 
     def _open(self, now: float) -> None:
         well = self._closed_at is not None and now - self._closed_at >= self.longest

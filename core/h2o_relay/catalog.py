@@ -136,7 +136,7 @@ class Catalog:
         except Exception as error:
             log.error("%s: its plugin failed to tell its load", entry.server.shown, exc_info=error)
             load = None
-        entry.health.reported(load, link.leases)
+        entry.health.reported(load, link.leases + link.others)
 
     async def _look(self, entry: Entry) -> None:
         if entry.link is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -66,6 +67,11 @@ class Entry:
         if found is None:
             found = self._meters[model] = Meter()
         return found
+
+    @property
+    def meters(self) -> Mapping[str, Meter]:
+        """Those that there are, by the same names."""
+        return self._meters
 
     def state(self, now: float | None = None) -> tuple[State, str]:
         """How it is doing and why, in words; `now` is a time of `time.monotonic()`."""

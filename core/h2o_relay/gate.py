@@ -27,6 +27,11 @@ class Gate:
         return bool(self._waiting) or self._full
 
     @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    @property
     def _full(self) -> bool:
         return self._limit is not None and self._inside >= self._limit
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from .breaker import Breaker
 from .errors import (
@@ -56,6 +56,10 @@ AT_FAULT = (
 NOT_BROKEN = (
     UpstreamAuthError, UpstreamRedirect, UpstreamResponseTooLarge, UpstreamUnidentified,
 )  # fmt: skip
+KNOWN: Final = (
+    "_away", "_failed_at", "doubted", "last_error", "last_error_at", "limited_until", "load",
+    "load_in_flight", "probe_seconds", "refused", "troubled", "warming",
+)  # fmt: skip
 PAUSE = 1.0  # seconds that a server is left alone which limits the rate without saying how long
 LONGEST_PAUSE = 60.0
 
@@ -76,6 +80,7 @@ class Health:
         "breaker",
         "doubted",
         "draining",
+        "echo",
         "last_error",
         "last_error_at",
         "limited_until",
@@ -97,6 +102,9 @@ class Health:
         self.doubted = False
         """It has refused the key to a request, and has answered none since."""
         self.draining = False
+        self.echo: Callable[[str, object], None] | None = None
+        """Told what requests and looks have shown, where other processes are to know: which of the
+        methods was called, with what."""
         self.last_error = ""
         self.last_error_at: float | None = None
         """Unix time."""
@@ -129,14 +137,17 @@ class Health:
         """
         if self.troubled and (self.breaker.is_open or self.doubted):
             self._well()
+            self._say("ended", None)
 
     def ended(self, error: BaseException | None) -> None:
         """A request is over; `error` is what ended it, None for an answer."""
         if error is None:
             if self.troubled:
                 self._well()
+                self._say("ended", None)
         elif isinstance(error, RelayError):
             self._wrong(error)
+            self._say("ended", error)
         elif self.troubled:
             self.breaker.abandoned()
 
@@ -186,6 +197,7 @@ class Health:
         if self.troubled and (self._away or now - self._failed_at >= self.breaker.open_for):
             self.breaker.answered(now)
         self._away = False
+        self._say("probed", seconds)
 
     def unanswered(self, error: RelayError) -> None:
         """A probe failed."""
@@ -201,13 +213,31 @@ class Health:
         if isinstance(error, RateLimited):
             self._pause(error, time.monotonic())
             self.troubled = True
+        self._say("unanswered", error)
 
     def reported(self, load: Load | None, in_flight: int) -> None:
         """The server has said how busy it is."""
         self.load, self.load_in_flight = load, in_flight
+        self._say("reported", (load, in_flight))
 
     def limited(self, now: float) -> bool:
         return self.limited_until > now
+
+    # For other processes that send requests to the same server.
+
+    def _say(self, what: str, value: object) -> None:
+        if self.echo is not None:
+            self.echo(what, value)
+
+    def known(self) -> dict[str, Any]:
+        """All that is known, for `learn` in another process of this machine."""
+        return {name: getattr(self, name) for name in KNOWN} | {"breaker": self.breaker.known()}
+
+    def learn(self, known: dict[str, Any]) -> None:
+        """Go on from what another one knows."""
+        for name in KNOWN:
+            setattr(self, name, known[name])
+        self.breaker.learn(known["breaker"])
 
 
 def state_of(entry: Entry, now: float | None = None) -> tuple[State, str]:
@@ -262,4 +292,4 @@ def _busy(entry: Entry) -> bool:
     if load is not None and load.waiting:
         return True
     limit, link = entry.tuning.concurrency, entry.link
-    return limit is not None and link is not None and link.leases >= limit
+    return limit is not None and link is not None and link.leases + link.others >= limit

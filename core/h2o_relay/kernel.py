@@ -137,14 +137,17 @@ class Kernel:
         for entry, before in plan.opened:
             self._look_after(entry, before)
         self.rebuild()
-        for entry in plan.closed:
+        self._retire(plan.closed)
+        return change
+
+    def _retire(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
             task = asyncio.create_task(
                 self._leave(entry, self.settings.answer_timeout),
                 name=f"leaving {entry.server.shown}",
             )
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
-        return change
 
     @property
     def active(self) -> int:

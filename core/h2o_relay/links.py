@@ -35,6 +35,10 @@ class Link:
         self.client: Any = None
         self.error: RelayError | None = None
         self.leases = 0
+        self.others = 0
+        """Requests of other processes of this relay that run there, as last heard."""
+        self.endpoint: Endpoint | None = None
+        """While it is open: where it is, if its plugin has left the rest to the kernel's client."""
         self._gate: Gate | None = None
         self._http = http
         self._ready = asyncio.Event()
@@ -127,6 +131,7 @@ class Link:
             return
         async with self.plugin.connect(self.server, self._http) as client:
             if isinstance(client, Endpoint):
+                self.endpoint = client
                 client = self._http.at(client.url, client.headers)
             self.client = self._http if client is None else client
             self.error = None
@@ -134,7 +139,7 @@ class Link:
             try:
                 yield
             finally:
-                self.client = None
+                self.client = self.endpoint = None
                 self._ready.clear()
 
     def _failed(self, error: RelayError) -> None:

@@ -24,6 +24,10 @@ class LogTail(logging.Handler):
         except Exception:
             self.handleError(record)
             return
+        self.add(text)
+
+    def add(self, text: str) -> None:
+        """Keep what another process has logged."""
         self._lines.extend(line[:LONGEST] for line in text.splitlines())
 
     def lines(self) -> tuple[str, ...]:

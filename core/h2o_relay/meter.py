@@ -78,6 +78,21 @@ class Meter:
                 self._ring = {k: v for k, v in self._ring.items() if k > oldest}
         return found
 
+    def recent(self, now: float) -> dict[int, Interval]:
+        """The intervals that may still be counted in, by their numbers, which are the same for all
+        processes of a machine.
+        """
+        at = int(now / INTERVAL)
+        return {k: self._ring[k] for k in (at - 1, at) if k in self._ring}
+
+    def add(self, at: int, counted: Interval) -> None:
+        """Count in interval number `at` what another process has counted there beside."""
+        interval = self._interval(at * INTERVAL)
+        interval.requests += counted.requests
+        interval.tokens += counted.tokens
+        interval.waits += counted.waits
+        interval.firsts += counted.firsts
+
     def history(self, now: float | None = None) -> list[Interval]:
         """The last `INTERVALS` intervals, the oldest first; the last one is not over yet."""
         at = int((time.monotonic() if now is None else now) / INTERVAL)

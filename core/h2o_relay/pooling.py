@@ -39,6 +39,8 @@ class Pool:
         self._pending = False
         self._removed = False
         self._created = 0
+        self.others = 0
+        """Requests that wait in other processes of this relay, as last heard."""
 
     def change(self, spec: PoolSpec) -> None:
         """It is to be another; who waits goes on waiting."""
@@ -89,7 +91,20 @@ class Pool:
 
     @property
     def waiting(self) -> int:
+        return len(self._queue) + self.others
+
+    @property
+    def own_waiting(self) -> int:
+        """Those of this process."""
         return len(self._queue)
+
+    def moved(self) -> list[tuple[int, str]]:
+        """Conversations that were given a place since this was last asked, with their members."""
+        return self._router.moved()
+
+    def place(self, key: int, member: str) -> None:
+        """A conversation was given a place in another process."""
+        self._router.place(key, member)
 
     async def take(self, key: int | None, excluded: Container[Route] = ()) -> Chosen:
         """A member with a free slot; waits for one. Raises UpstreamUnavailable where none can
@@ -104,9 +119,9 @@ class Pool:
             return chosen
         if not any(member.usable and member not in excluded for member in self.members):
             raise self._nobody()
-        if len(self._queue) >= self.spec.queue:
+        if self.waiting >= self.spec.queue:
             raise Overloaded(
-                f"{len(self._queue)} requests wait for the model `{self.name}` already.",
+                f"{self.waiting} requests wait for the model `{self.name}` already.",
                 retry_after=WAIT,
             )
         return await self._wait(key, excluded)

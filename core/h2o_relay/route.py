@@ -91,7 +91,8 @@ class Route:
 
     @property
     def in_flight(self) -> int:
-        return 0 if self.reached_by is None else self.reached_by.leases
+        link = self.reached_by
+        return 0 if link is None else link.leases + link.others
 
     @property
     def limit(self) -> int | None:

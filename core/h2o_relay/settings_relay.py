@@ -76,6 +76,10 @@ class RelaySettings:
         5001 if sys.platform == "darwin" else 5000,
         "Port of the OpenAI-compatible API.", env=("H2OGPT_OPENAI_PORT",), low=0, high=65535,
     )  # fmt: skip
+    workers: int = setting(
+        1, "Processes that answer the API's requests together, on its port (docs/workers.md).",
+        low=1,
+    )  # fmt: skip
     openai_server: bool = setting(True, "Serve the API; without it the chat UI alone can be used.")
     allow_api: bool = setting(
         True, "Let programs use the relay: without it neither the API is served nor h2oGPT's calls "

@@ -125,7 +125,8 @@ class Admin:
         return model
 
     async def _list(self, exchange: Exchange) -> None:
-        data = [asdict(view) for view in self._api.deployments()]
+        async with aclosing(self._api.changes()) as changes:
+            data = [asdict(view) for view in await anext(changes)]
         exchange.reply(orjson.dumps({"object": "list", "data": data}))
 
     async def _add(self, exchange: Exchange) -> None:
@@ -202,7 +203,7 @@ class Admin:
         except asyncio.CancelledError:
             if exchange.gone:
                 raise
-            exchange.end(b"")  # the relay is being stopped
+        exchange.end(b"")  # the relay is being stopped
 
 
 def _id(exchange: Exchange) -> str:

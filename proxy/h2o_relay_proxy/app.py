@@ -41,6 +41,7 @@ from .desk import Desk
 from .dialects.messages import listing
 from .dialects.responding import PREFIX as RESPONSES
 from .dialects.responding import Responding
+from .dialects.responses import Kept
 from .dialects.serving import Translating
 from .exchange import ClientGone, Exchange
 from .forwarding import Forwarding, knows
@@ -79,16 +80,18 @@ def create_app(
     internal_key: str | None = None,
     desk: Desk | None = None,
     keys: KeyStore | None = None,
+    kept: Kept | None = None,
 ) -> App:
     """The application over an open kernel; `instance` tells relays apart. With `admin` it answers
     /admin too, for ADMIN_PASS and `internal_key`, which is good wherever a key is, and with `keys`
-    /admin/keys. Without a `desk` there are the settings' keys alone, and nobody counts.
+    /admin/keys. Without a `desk` there are the settings' keys alone, and nobody counts. `kept` is
+    where responses are kept, if not here.
     """
     if desk is None:
         ring = KeyRing(settings, internal=internal_key)
         page = BehindPage(settings, ring)
         desk = Desk(kernel, ring, Limits(), lambda: NO_PRICES, page=page)
-    return App(kernel, settings, instance, admin, desk, keys)
+    return App(kernel, settings, instance, admin, desk, keys, kept)
 
 
 class App:
@@ -99,7 +102,7 @@ class App:
 
     def __init__(
         self, kernel: KernelAPI, settings: Settings, instance: str, admin: AdminAPI | None,
-        desk: Desk, keys: KeyStore | None,
+        desk: Desk, keys: KeyStore | None, kept: Kept | None = None,
     ) -> None:  # fmt: skip
         self._kernel = kernel
         self._desk = desk
@@ -124,7 +127,7 @@ class App:
         translating = Translating(
             kernel, desk, self._forwarding, settings.max_body, settings.strict_params
         )
-        self._responding = Responding(translating)
+        self._responding = Responding(translating, kept)
         self._posts: dict[bytes, Handler] = {
             b"/v1/chat/completions": partial(self._generation.answer, "chat"),
             b"/v1/completions": partial(self._generation.answer, "text"),

@@ -47,6 +47,9 @@ class Server(uvicorn.Server):
         self.stopped = asyncio.Event()
         """No answer runs any more, and the socket is closed."""
         self.status = 0
+        self.company: Callable[[int], bool] | None = None
+        """Told while it leaves how many answers run here; whether others of the same relay have
+        some, so that the socket stays open for those who ask how it is."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -108,7 +111,7 @@ class Server(uvicorn.Server):
         deadline = loop.time() + self._drain_timeout
         if count := self._running():
             log.info("answers that have up to %g s to end: %d", self._drain_timeout, count)
-        while not self._hurried.is_set() and loop.time() < deadline and self._running():
+        while not self._hurried.is_set() and loop.time() < deadline and self._busy():
             await self.on_tick(0)  # the date of answers goes on
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK):
@@ -118,6 +121,11 @@ class Server(uvicorn.Server):
     def connections(self) -> list[RelayProtocol]:
         """Those that are open."""
         return cast("list[RelayProtocol]", list(self.server_state.connections))
+
+    def _busy(self) -> bool:
+        count = self._running()
+        together = self.company is not None and self.company(count)
+        return count > 0 or together
 
     def _running(self) -> int:
         """Answers that are waited for."""
@@ -134,10 +142,12 @@ def is_awaited(connection: RelayProtocol) -> bool:
 
 @contextlib.asynccontextmanager
 async def running(
-    app: App, settings: Settings, api: socket.socket, inner: socket.socket | None = None
-) -> AsyncIterator[Server]:
+    app: App, settings: Settings, api: socket.socket, inner: socket.socket | None = None, *,
+    heeds: bool = True,
+) -> AsyncIterator[Server]:  # fmt: skip
     """The API on a bound socket, answering inside the block; after it, or after a signal, it leaves
-    as the head of this module says. `inner` is one more, of this machine alone, without https.
+    as the head of this module says. `inner` is one more, of this machine alone, without https. If
+    it does not heed signals, somebody else does.
 
     Raises SettingError for a certificate that cannot be used.
     """
@@ -157,7 +167,8 @@ async def running(
     server = Server(config, app, settings.drain_timeout, inner)
     serving = asyncio.create_task(server.serve(sockets=[api]))
     serving.add_done_callback(lambda _: server.stopped.set())
-    with signals({number: partial(server.signalled, number) for number in LEAVING}):
+    heeded = LEAVING if heeds else ()
+    with signals({number: partial(server.signalled, number) for number in heeded}):
         try:
             while not server.started and not serving.done():  # noqa: ASYNC110, no event for it
                 await asyncio.sleep(0.005)

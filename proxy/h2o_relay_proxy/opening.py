@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Final
+from typing import Final, Protocol
 
 from h2o_relay.accounting.caller import Period
-from h2o_relay.accounting.limits import Limits, open_counters
+from h2o_relay.accounting.limits import Counters, Limits, open_counters
 from h2o_relay.accounting.prices import Prices
 from h2o_relay.accounting.ring import KeyRing
 from h2o_relay.accounting.stored_keys import none_stored
@@ -42,25 +42,42 @@ class Opened:
     metrics: Metrics | None
 
 
+class Shared(Protocol):
+    """What a worker does not do by itself alone."""
+
+    def ring(
+        self, settings: Settings, source: KeyStore | None, *, internal: str, shut: bool
+    ) -> KeyRing: ...
+
+    def counters(self) -> Counters: ...
+
+    async def seeded(self) -> None:
+        """Returns when the counters know what was spent before."""
+
+
 @contextlib.asynccontextmanager
 async def opened_desk(
-    kernel: Kernel, settings: Settings, prices: Callable[[], Prices], internal: str
-) -> AsyncIterator[Opened]:
+    kernel: Kernel, settings: Settings, prices: Callable[[], Prices], internal: str,
+    shared: Shared | None = None,
+) -> AsyncIterator[Opened]:  # fmt: skip
     """A desk for the relay that serves `kernel`; `internal` is the chat page's key. Raises
     SettingError.
     """
     async with contextlib.AsyncExitStack() as stack:
         keys = await stack.enter_async_context(key_store(settings))
-        ring = await stack.enter_async_context(
-            KeyRing(settings, keys, internal=internal, shut=not settings.serves_api)
-        )
+        kind = KeyRing if shared is None else shared.ring
+        ring = kind(settings, keys, internal=internal, shut=not settings.serves_api)
+        await stack.enter_async_context(ring)
         if keys is not None and await asyncio.to_thread(none_stored, store_url(settings)):
             ring.begin_empty()
-        limits = Limits(open_counters(settings.limits_url), seeded=False)
+        counting = None if settings.limits_url else shared
+        counters = counting.counters() if counting else open_counters(settings.limits_url)
+        limits = Limits(counters, seeded=False)
         stack.push_async_callback(limits.aclose)
         usage = None
         if find_spec("sqlalchemy") is not None:
-            usage = await stack.enter_async_context(KeptUsage(settings, prices))
+            usage = KeptUsage(settings if shared is None else without_retention(settings), prices)
+            await stack.enter_async_context(usage)
         metrics = Metrics(settings.metrics_keys) if settings.metrics else None
         lines = RequestLog.configured(settings.request_log, settings.log_format, settings.log_level)
         tracing = Tracing.configured(settings.otel_endpoint, environment())
@@ -71,7 +88,8 @@ async def opened_desk(
         if metrics is not None:
             await stack.enter_async_context(metrics.watching())
             _losses(metrics, lines, tracing, usage)
-        seeding = asyncio.create_task(_seed(limits, usage), name="budgets")
+        knowing = _told(limits, counting) if counting else seed(limits, usage)
+        seeding = asyncio.create_task(knowing, name="budgets")
         stack.callback(seeding.cancel)
         kernel.counts = True
         page = BehindPage(settings, ring)
@@ -79,6 +97,11 @@ async def opened_desk(
         desk = Desk(kernel, ring, limits, prices, sinks, usage, metrics, page, tracing)
         await stack.enter_async_context(desk.troubles.watching())
         yield Opened(desk, keys, usage, metrics)
+
+
+def without_retention(settings: Settings) -> Settings:
+    """For a worker: what is too old is deleted by one process."""
+    return replace(settings, usage_days=0)
 
 
 def _losses(
@@ -93,7 +116,13 @@ def _losses(
         metrics.also_lost("usage", lambda: usage.counts["dropped"])
 
 
-async def _seed(limits: Limits, usage: KeptUsage | None) -> None:
+async def _told(limits: Limits, shared: Shared) -> None:
+    """Wait until those who count know what keys have spent before."""
+    await shared.seeded()
+    limits.seeded = True
+
+
+async def seed(limits: Limits, usage: KeptUsage | None) -> None:
     """Tell the limits what keys have spent before, as soon as the store can be asked."""
     told = ""
     while usage is not None:

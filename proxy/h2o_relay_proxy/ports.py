@@ -47,14 +47,18 @@ def listen(settings: Settings, name: str) -> socket.socket:
     raise SettingError(f"no free port from {wanted} on; choose one with {flag}")
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A bound, listening TCP socket. Raises OSError."""
+def bind(host: str, port: int, *, several: bool = False) -> socket.socket:
+    """A bound, listening TCP socket; with `several` others of this user may have the same port.
+    Raises OSError.
+    """
     family, _, _, _, place = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if several:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         made.bind(place)
         made.listen(BACKLOG)
         made.setblocking(False)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from h2o_relay.accounting.stored_keys import any_stored
 from h2o_relay.administration import Administration
@@ -39,6 +39,7 @@ from .tls import check_tls, is_secure
 if TYPE_CHECKING:
     from h2o_relay.config import Config
 
+K = TypeVar("K", bound=Kernel)
 YOUNG = 20_000  # objects after which the collector looks at them
 log = logging.getLogger(__name__)
 
@@ -63,15 +64,27 @@ def serve(
     check_exposure(settings)
     check_use(settings)
     check_tls(settings)
+    if settings.workers > 1:
+        from .workers.coordinator import serve_together
+
+        return serve_together(settings, servers, plugins, out, pools, config)
     api = api_socket(settings)
     plugins = plugins or Plugins.discover(settings.load_plugins)
     with contextlib.closing(api):
-        given = [spec for server in servers if (spec := entry_of(plugins, server).spec)]
-        specs = all_specs(given, config, settings, plugins)
-        every_pool = [*pools, *(config.pools if config else ())]
-        kernel = Kernel(settings, specs, plugins, every_pool)
-        configuration = Configuration(kernel, given, pools, config)
+        kernel, configuration = configured(Kernel, settings, servers, plugins, pools, config)
         return run(_serve(kernel, configuration, api, out or sys.stdout))
+
+
+def configured(
+    kind: type[K], settings: Settings, servers: Sequence[Given], plugins: Plugins,
+    pools: Sequence[PoolSpec], config: Config | None,
+) -> tuple[K, Configuration]:  # fmt: skip
+    """A kernel of that kind for all that is to be served. Raises as `serve` does."""
+    given = [spec for server in servers if (spec := entry_of(plugins, server).spec)]
+    specs = all_specs(given, config, settings, plugins)
+    every_pool = [*pools, *(config.pools if config else ())]
+    kernel = kind(settings, specs, plugins, every_pool)
+    return kernel, Configuration(kernel, given, pools, config)
 
 
 def run(coroutine: object) -> int:

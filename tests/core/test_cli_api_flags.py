@@ -111,10 +111,12 @@ def test_the_port_by_default(monkeypatch: pytest.MonkeyPatch, system: str, port:
 @pytest.mark.parametrize(
     "word", ["--openai_workers=4", "--multiple_workers_gunicorn", "--openai_workers 2"]
 )
-def test_one_process_serves_the_api(call: H2O, served: list[Any], word: str) -> None:
+def test_how_many_processes_serve_is_said_otherwise(
+    call: H2O, served: list[Any], word: str
+) -> None:
     code, _, err = call("run", "echo", *word.split())
     assert (code, len(served)) == (0, 1)
-    assert err.startswith(f"h2o: note: {word.partition('=')[0].split()[0]}: one process serves")
+    assert err.startswith(f"h2o: note: {word.partition('=')[0].split()[0]}: it is --workers N")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,7 @@ def test_one_process_serves_the_api(call: H2O, served: list[Any], word: str) -> 
         ("H2OGPT_OPENAI_KEY_PATH", "--ssl-certfile and --ssl-keyfile"),
         ("H2OGPT_OPENAI_USER", "keys say who may use it"),
         ("H2OGPT_OPENAI_BASE_FILE_PATH", "keeps no files"),
-        ("H2OGPT_OPENAI_WORKERS", "one process serves the API"),
+        ("H2OGPT_OPENAI_WORKERS", "it is --workers N here"),
     ],
 )
 def test_variables_of_h2ogpts_api_that_do_nothing_here(

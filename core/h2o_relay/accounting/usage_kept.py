@@ -82,6 +82,10 @@ class KeptUsage:
             await self._opened.aclose()
             self._stores.clear()
 
+    async def flush(self) -> None:
+        """Store what was noted until now, unless the store does not take it."""
+        await self._writer.flush()
+
     async def report(self, query: UsageQuery) -> UsageReport:
         """What requests came to, those of this moment too. Raises StoreError."""
         await self._writer.flush()

@@ -8,6 +8,7 @@ from collections.abc import Container, Sequence
 from typing import Any
 
 from ..pools import PoolSpec
+from .sticky import Sticky
 from .strategies import MAKERS, Picker
 from .types import Candidate, Chosen
 from .view import View
@@ -40,6 +41,15 @@ class Router:
             return None
         chosen = self._strategy.pick(free, members, key)
         return Chosen(chosen.member, ONLY) if len(members) == 1 else chosen
+
+    def moved(self) -> list[tuple[int, str]]:
+        """Conversations that were given a place since this was last asked, with their members."""
+        return self._strategy.moved() if isinstance(self._strategy, Sticky) else []
+
+    def place(self, key: int, member: str) -> None:
+        """A conversation was given a place elsewhere."""
+        if isinstance(self._strategy, Sticky):
+            self._strategy.remember(key, member)
 
     def explain(self, members: Sequence[Candidate], key: int | None = None) -> list[dict[str, Any]]:
         """How a request would be answered now, changing nothing: for each member its `score` (the

@@ -27,6 +27,7 @@ class Sticky:
 
     def __init__(self, spec: PoolSpec, view: View, rng: Random) -> None:
         self._places: OrderedDict[int, str] = OrderedDict()
+        self._moved: list[tuple[int, str]] | None = None
         self._view = view
         self._rng = rng
 
@@ -50,7 +51,9 @@ class Sticky:
                 if found > best_score:
                     best, best_score = member, found
         best = self._least(free) if best is None else best
-        self._remember(key, best.name)
+        self.remember(key, best.name)
+        if self._moved is not None:
+            self._moved.append((key, best.name))
         return Chosen(best, "sticky" if place in (None, best.name) else "sticky-moved")
 
     def score(self, member: Candidate, members: Sequence[Candidate], key: int | None) -> float:
@@ -67,7 +70,14 @@ class Sticky:
         self._view.asked(member)
         return member
 
-    def _remember(self, key: int, name: str) -> None:
+    def moved(self) -> list[tuple[int, str]]:
+        """Conversations that were given a place since this was last asked; from the first time on
+        they are noted.
+        """
+        found, self._moved = self._moved, []
+        return found or []
+
+    def remember(self, key: int, name: str) -> None:
         self._places[key] = name
         self._places.move_to_end(key)
         if len(self._places) > REMEMBERED:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import unquote
 
 import orjson
@@ -30,13 +31,29 @@ def owner_of(exchange: Exchange) -> str:
     return hashlib.sha256(presented).hexdigest()
 
 
+@runtime_checkable
+class Bringing(Protocol):
+    """A `Kept` that is somewhere else."""
+
+    async def bring(self, owner: str, ids: Sequence[str]) -> None:
+        """Have here what is kept under these ids of responses and items, and nothing else."""
+
+
+def referred(params: Mapping[str, Any]) -> list[str]:
+    """Ids of responses and items that a request may go on from. It was not checked yet."""
+    items = params.get("input")
+    named = [item.get("id") for item in items if type(item) is dict] if type(items) is list else []
+    return [id for id in (params.get("previous_response_id"), *named) if type(id) is str]
+
+
 class Responding:
     """Answers everything below /responses."""
 
-    def __init__(self, translating: Translating) -> None:
+    def __init__(self, translating: Translating, kept: Kept | None = None) -> None:
         self._translating = translating
         self._kernel = translating.kernel
-        self._dialect = Responses(Kept())
+        self._brought = kept if isinstance(kept, Bringing) else None
+        self._dialect = Responses(Kept() if kept is None else kept)
 
     async def answer(self, exchange: Exchange) -> None:
         """POST /responses: by the model's server, where it speaks this API and has what the request
@@ -64,6 +81,8 @@ class Responding:
         """A request that is ours to translate; None once a server has answered it."""
         body, params = await self._translating.read(exchange)
         owner = owner_of(exchange)
+        if self._brought is not None:
+            await self._brought.bring(owner, referred(params))
         ours = self._dialect.refers(params, owner)
         if not ours and await self._translating.forwarded(self._dialect, body, params, exchange):
             return None
@@ -84,6 +103,8 @@ class Responding:
 
     async def _kept(self, id: str, what: str, exchange: Exchange) -> None:
         dialect, owner = self._dialect, owner_of(exchange)
+        if self._brought is not None:
+            await self._brought.bring(owner, [id])
         if what == "delete":
             body = dialect.delete(id, owner)
         elif what == "cancel":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, get_args
@@ -92,7 +93,7 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
     yield from _deployments(snapshot.deployments)
     yield _of("gauge", "h2o_pool_queue", "Requests that wait for a member of a pool.", ["pool"],
               (([name], waiting) for name, waiting in snapshot.queues.items()))  # fmt: skip
-    yield from _process()
+    yield from _process(snapshot.pids)
 
 
 def _requests(snapshot: Snapshot) -> Iterator[Metric]:
@@ -197,17 +198,34 @@ def _deployments(seen: Iterable[Seen]) -> Iterator[Metric]:
                 lambda each: each.server_waiting)  # fmt: skip
 
 
-def _process() -> Iterator[Metric]:
+def _process(pids: Sequence[int]) -> Iterator[Metric]:
     """The process by the names of every Prometheus client, as far as the system tells, and what
-    runs in it.
+    runs in it; of several processes the sums.
     """
-    found = list(ProcessCollector(registry=None).collect())
+    found = _together(pids) if pids else list(ProcessCollector(registry=None).collect())
     yield from found
     if not found:  # no /proc
         yield CounterMetricFamily("process_cpu_seconds", "Total user and system CPU time spent in "
                                   "seconds.", value=time.process_time())  # fmt: skip
     yield _of("gauge", "h2o_build_info", "The relay that runs.", ["version", "python"],
               [([_version(), platform.python_version()], 1)])  # fmt: skip
+
+
+def _together(pids: Sequence[int]) -> list[Metric]:
+    """What the system tells of several processes, added up; it began when the first one did."""
+    sums: dict[str, Metric] = {}
+    for pid in pids:
+        for family in ProcessCollector(pid=partial(int, pid), registry=None).collect():
+            known = sums.setdefault(family.name, family)
+            if not known.samples:
+                sums[family.name] = family  # that process has just gone
+            if known is family or not known.samples or not family.samples:
+                continue
+            begun = family.name == "process_start_time_seconds"
+            values = (known.samples[0].value, family.samples[0].value)
+            total = min(values) if begun else sum(values)
+            known.samples[0] = known.samples[0]._replace(value=total)
+    return list(sums.values())
 
 
 def _version() -> str:

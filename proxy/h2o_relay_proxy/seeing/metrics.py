@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from h2o_relay.accounting.record import Record
@@ -53,6 +53,8 @@ class Snapshot(NamedTuple):
     lost: dict[str, int]
     deployments: list[Seen]
     queues: dict[str, int]
+    pids: tuple[int, ...] = ()
+    """Processes of the relay, where it has several."""
 
 
 class Exposition(NamedTuple):
@@ -78,6 +80,8 @@ class Metrics:
         self._lag = Histogram(OVERHEAD)
         self._lost: dict[str, Lost] = {"metrics": lambda: self._failed}
         self._scraping: asyncio.Lock | None = None
+        self.together: Callable[[], Awaitable[Snapshot]] | None = None
+        """Tells what all processes of the relay have counted, where it has several."""
 
     def note(self, record: Record) -> None:
         """Count a request that is over. Takes microseconds and never raises."""
@@ -149,7 +153,8 @@ class Metrics:
         """
         self._scraping = self._scraping or asyncio.Lock()
         async with self._scraping:
-            return await asyncio.to_thread(_encode, self.snapshot(kernel), accept)
+            snapshot = await self.together() if self.together else self.snapshot(kernel)
+            return await asyncio.to_thread(_encode, snapshot, accept)
 
     async def answer(self, kernel: Kernel, exchange: Exchange) -> None:
         """GET /metrics."""

@@ -78,6 +78,16 @@ class Series:
         if record.cost is not None:
             self.cost += record.cost
 
+    def add(self, other: Series) -> None:
+        """Count what another one has counted."""
+        self.plugin = other.plugin or self.plugin
+        for outcome, times in other.outcomes.items():
+            self.outcomes[outcome] = self.outcomes.get(outcome, 0) + times
+        for name in HISTOGRAMS:
+            getattr(self, name).add(getattr(other, name))
+        for name in COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
     def copy(self) -> Series:
         other = Series.__new__(Series)
         other._codes, other.outcomes, other.plugin = self._codes, self.outcomes.copy(), self.plugin

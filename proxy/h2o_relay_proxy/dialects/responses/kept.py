@@ -69,9 +69,15 @@ class Kept:
         new = [_encoded(item, f"{id.removeprefix('resp_')}i{n:x}") for n, item in enumerate(items)]
         said = tuple(_encoded(item, "") for item in output)
         entry = Entry(body=_fitted(body), input=(*earlier, *new), output=said)
+        return self.put(owner, id, entry)
+
+    def put(self, owner: str, id: str, entry: Entry) -> bool:
+        """The same for one that is made already, in place of any of that id."""
         if entry.cost > self._most_bytes:
             return False
         key = (owner, id)
+        if key in self._entries:
+            self._forget(key)
         self._entries[key] = entry
         self.bytes += entry.cost
         for item_id, _ in (*entry.input, *entry.output):
@@ -99,6 +105,11 @@ class Kept:
         """Raises NotFound."""
         self.find(owner, id)
         self._forget((owner, id))
+
+    def holder(self, owner: str, id: str) -> str | None:
+        """The id of the response that has this one, or an item of it; None where there is none."""
+        key = (owner, id) if (owner, id) in self._entries else self._items.get((owner, id))
+        return None if key is None else key[1]
 
     def has(self, owner: str, id: str) -> bool:
         return (owner, id) in self._entries
