@@ -3,7 +3,8 @@
 #   make run     install, get the default model, serve      ARGS="--no-ui openai_chat" is handed on
 #   make test    every test, the way CI runs it             TESTS="tests/core -k sse" runs some
 #   make fix     format, and mend what ruff can mend
-#   make bench   what the relay costs, beside a bare relay  ARGS="--quick"; the page: ARGS="page"
+#   make bench   what the relay costs, beside a bare relay  ARGS="--quick"; others: ARGS="gateways",
+#                                                           the page: ARGS="page"
 #   make screenshots   docs/images, of every tab            ARGS="compare" makes some
 #   make lock    pin the newest versions that resolve
 
@@ -24,15 +25,15 @@ TESTS ?=
 run: $(VENV)/installed
 	@exec $(BIN)/h2o run $(ARGS)
 
-# What measures time runs one by one. All else runs in threes, most of it waits; what starts engines,
-# browsers or databases apart from what does not.
+# What measures time runs one by one; what starts engines, browsers or databases in threes; all else
+# in fours, since most of it waits.
 ALONE := $(wildcard tests/test_benchmarks*.py) tests/e2e/test_fleet_black_holes.py
 HEAVY := tests/browser tests/e2e tests/endurance
-SIDE := $(BIN)/python -m pytest -n 3 --dist loadscope
+SIDE := $(BIN)/python -m pytest --dist loadscope
 test: check $(VENV)/browser $(VENV)/databases
 ifeq ($(TESTS),)
-	$(SIDE) tests plugins $(patsubst %,--ignore=%,$(ALONE) $(HEAVY))
-	$(SIDE) $(HEAVY) $(patsubst %,--ignore=%,$(ALONE))
+	$(SIDE) -n 4 tests plugins $(patsubst %,--ignore=%,$(ALONE) $(HEAVY))
+	$(SIDE) -n 3 $(HEAVY) $(patsubst %,--ignore=%,$(ALONE))
 	$(BIN)/python -m pytest $(ALONE)
 else
 	$(BIN)/python -m pytest $(TESTS)

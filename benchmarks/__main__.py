@@ -1,6 +1,7 @@
 """`python -m benchmarks`: what a hop through the relay costs, beside a bare relay.
 
-`python -m benchmarks page` is another benchmark, the page's (`page.py`).
+`python -m benchmarks gateways` measures it beside other gateways (`beside.py`), and
+`python -m benchmarks page` what the page does (`page.py`).
 
 Exit code 0; 1 if an answer was wrong or a ratio is above its limit; 2 if it could not be measured.
 """
@@ -16,8 +17,10 @@ import orjson
 from rich.console import Console
 
 from . import cpu, machine, report, summary
+from .beside import gateways
 from .gateways import GATEWAYS, BenchmarkError
 from .page import page
+from .profiling import profile
 from .run import DEFAULT, Plan, Turn, run, scenarios
 
 FAILED, IMPOSSIBLE = 1, 2
@@ -102,6 +105,8 @@ def _json(about: report.About, turns: list[Turn], found: list[summary.Line]) -> 
 
 
 main.add_command(page)
+main.add_command(gateways)
+main.add_command(profile)
 
 if __name__ == "__main__":
     main()

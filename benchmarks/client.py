@@ -12,6 +12,9 @@ import httptools
 
 from . import wire
 
+LOST = "tokens lost, doubled or out of order"
+CLOSED = "connection closed"
+
 
 @dataclass(slots=True)
 class Tally:
@@ -95,7 +98,7 @@ class Streamed(Exchange):
             self.fault = "something after the end"
         for found in wire.TOKEN.finditer(whole):
             if int(found[1]) != self.seen:
-                self.fault = "tokens lost, doubled or out of order"
+                self.fault = LOST
             if not self.seen:
                 self.tally.first_tokens.append(now - self.started)
             self.seen += 1
@@ -107,7 +110,7 @@ class Streamed(Exchange):
 
     def check(self) -> str | None:
         if self.seen != self.tokens:
-            return "tokens lost, doubled or out of order"
+            return LOST
         if not self.finished:
             return "no finish reason"
         return None if self.done and not self.rest else "no end marker"
@@ -148,7 +151,7 @@ class Connection(asyncio.Protocol):
             self.finished.set_result(None)
 
     def give_up(self, exchange: Exchange) -> None:
-        exchange.tally.failures["connection closed"] += 1
+        exchange.tally.failures[CLOSED] += 1
         self.exchange = None
         self.settle()
 

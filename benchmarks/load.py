@@ -22,6 +22,7 @@ from .client import Connection, Exchange, Plain, Streamed, Tally
 
 WARM_UP = 0.3
 PATIENCE = 30.0
+LATE = "not over in time"
 PLAIN_TOKENS = 16
 
 
@@ -65,6 +66,8 @@ class Result:
     first_token: dict[str, float] = field(default_factory=dict)
     transit: dict[str, float] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
+    done: float = 0.0
+    """Share of all requests that were answered completely, correctly and in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +110,17 @@ def quantiles(values: list[float]) -> dict[str, float]:
     return {f"p{q}": ordered[min(len(ordered) * q // 100, len(ordered) - 1)] for q in (50, 99)}
 
 
-def exchanges(scenario: Scenario, host: str, tally: Tally, stop: float) -> Iterator[Exchange]:
+def exchanges(scenario: Scenario, request: bytes, tally: Tally, stop: float) -> Iterator[Exchange]:
     """One connection's requests: one after the other until it is `stop` by the monotonic clock."""
     stream = bool(scenario.tokens)
-    script = wire.Script(scenario.tokens or PLAIN_TOKENS, scenario.pace, stream)
-    request = script.request(host)
     while time.monotonic() < stop:
         yield Streamed(request, tally, scenario.tokens) if stream else Plain(request, tally)
+
+
+def request_of(scenario: Scenario, url: str, key: str) -> bytes:
+    stream = bool(scenario.tokens)
+    script = wire.Script(scenario.tokens or PLAIN_TOKENS, scenario.pace, stream)
+    return script.request(urlsplit(url).netloc, key)
 
 
 async def connect(url: str, count: int) -> list[Connection]:
@@ -125,9 +132,10 @@ async def connect(url: str, count: int) -> list[Connection]:
 
 
 async def drive(
-    connections: list[Connection], scenario: Scenario, host: str, tally: Tally, stop: float
-) -> None:
-    """Keeps all connections busy until `stop`, and waits for what is under way then.
+    connections: list[Connection], scenario: Scenario, request: bytes, tally: Tally, stop: float,
+    patience: float,
+) -> None:  # fmt: skip
+    """Keeps all connections busy until `stop`, and waits so long for what is under way then.
 
     Paced streams begin at random within one stream's time: then they neither begin together nor
     move in step.
@@ -136,25 +144,28 @@ async def drive(
 
     async def one(connection: Connection) -> None:
         await asyncio.sleep(delays.uniform(0, scenario.tokens * scenario.pace))
-        await connection.run(exchanges(scenario, host, tally, stop))
+        await connection.run(exchanges(scenario, request, tally, stop))
 
     try:
-        async with asyncio.timeout(stop - time.monotonic() + PATIENCE):
+        async with asyncio.timeout(stop - time.monotonic() + patience):
             await asyncio.gather(*(one(connection) for connection in connections))
     except TimeoutError:
-        tally.failures["not over in time"] += sum(bool(c.exchange) for c in connections)
+        tally.failures[LATE] += sum(bool(c.exchange) for c in connections)
 
 
-async def measure(url: str, scenario: Scenario, seconds: float, watch: Watch) -> Result:
+async def measure(
+    url: str, scenario: Scenario, seconds: float, watch: Watch, key: str = wire.NO_KEY,
+    patience: float = PATIENCE,
+) -> Result:  # fmt: skip
     """Runs one scenario; what is measured begins once all connections are busy."""
-    host = urlsplit(url).netloc
+    request = request_of(scenario, url, key)
     connections = await connect(url, scenario.connections)
     ramp = scenario.tokens * scenario.pace + WARM_UP
     tally = Tally()
     try:
         async with asyncio.TaskGroup() as group:
             stop = time.monotonic() + ramp + seconds
-            group.create_task(drive(connections, scenario, host, tally, stop))
+            group.create_task(drive(connections, scenario, request, tally, stop, patience))
             await asyncio.sleep(ramp)
             gc.collect()
             gc.disable()
@@ -162,10 +173,13 @@ async def measure(url: str, scenario: Scenario, seconds: float, watch: Watch) ->
             await asyncio.sleep(seconds)
             after = Mark.now(watch, tally)
             gc.enable()
+        # Before they are hung up on, which is no failure.
+        return between(scenario, tally, before, after)
     finally:
         for connection in connections:
             connection.transport.abort()
-    return between(scenario, tally, before, after)
+        # The loop closes them in its next step.
+        await asyncio.sleep(0)
 
 
 def between(scenario: Scenario, tally: Tally, before: Mark, after: Mark) -> Result:
@@ -180,8 +194,13 @@ def between(scenario: Scenario, tally: Tally, before: Mark, after: Mark) -> Resu
     latency, first_token, transit = (quantiles(values[low:high]) for values, low, high in ends)
     return Result(
         scenario.name, after.requests - before.requests, after.tokens - before.tokens, elapsed,
-        used, noise, latency, first_token, transit, dict(tally.failures),
+        used, noise, latency, first_token, transit, dict(tally.failures), share_done(tally),
     )  # fmt: skip
+
+
+def share_done(tally: Tally) -> float:
+    whole = tally.requests + sum(tally.failures.values())
+    return tally.requests / whole if whole else 0.0
 
 
 @click.command()
@@ -190,9 +209,15 @@ def between(scenario: Scenario, tally: Tally, before: Mark, after: Mark) -> Resu
 @click.option("--seconds", type=float, default=4.0, help="About how long to measure.")
 @click.option("--pid", type=int, help="The gateway, whose CPU time is read.")
 @click.option("--core", type=int, help="The gateway's core, to see what else works on it.")
-def main(url: str, scenario: str, seconds: float, pid: int | None, core: int | None) -> None:
+@click.option("--key", default=wire.NO_KEY, help="What is presented to the gateway.")
+@click.option("--patience", type=float, default=PATIENCE, help="For answers to end, after it.")
+def main(
+    url: str, scenario: str, seconds: float, pid: int | None, core: int | None, key: str,
+    patience: float,
+) -> None:  # fmt: skip
+    watch = Watch(pid, core)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        result = runner.run(measure(url, SCENARIOS[scenario], seconds, Watch(pid, core)))
+        result = runner.run(measure(url, SCENARIOS[scenario], seconds, watch, key, patience))
     click.echo(json.dumps(asdict(result)))
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .gateways import BenchmarkError, free_port, started
+from .gateways import BenchmarkError, Launch, free_port, started
 
 PAGE_START = 90.0
 """Seconds that a page may take; importing Gradio takes most of them."""
@@ -36,7 +36,7 @@ def upstream() -> Iterator[str]:
     """The scripted server's base URL, while it runs."""
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.page_upstream", "--port", str(port)]
-    with started(command, port, None) as running:
+    with started(Launch(command), port, None) as running:
         yield running.url
 
 
@@ -53,7 +53,7 @@ def relay(server: str) -> Iterator[Relay]:
             str(Path(sys.executable).with_name("h2o")), "run", f"--save_dir={folder}",
             f"--openai_port={api}", f"--port={page}", f"vllm_chat:{server}/v1",
         ]  # fmt: skip
-        with started(command, api, None) as running:
+        with started(Launch(command), api, None) as running:
             begun = time.monotonic() - (running.cold or 0)
             url = f"http://127.0.0.1:{page}"
             if not _answers(url, begun + PAGE_START):

@@ -63,9 +63,9 @@ def numbers(text: str) -> list[int]:
 class Thinking(upstream.Upstream):
     """One kept-alive connection; one request at a time."""
 
-    def answer(self, script: wire.Script | None) -> None:
+    def answer(self, script: wire.Script | None, shape: wire.Shape) -> None:
         if script is None or not script.stream:
-            super().answer(script)
+            super().answer(script, shape)
         else:
             self.stream = Spoken(self.transport, script, Wish.read(self.body, script).think)
 
@@ -74,7 +74,7 @@ class Spoken(upstream.Stream):
     """A streamed answer that begins after a while; it writes too little to be paused."""
 
     def __init__(self, transport: asyncio.Transport, script: wire.Script, think: float) -> None:
-        self.transport, self.script = transport, script
+        self.transport, self.script, self.shape = transport, script, wire.OPENAI
         self.loop = asyncio.get_running_loop()
         self.start = self.loop.time() + think
         self.sent = 0
@@ -83,7 +83,8 @@ class Spoken(upstream.Stream):
 
     def begin(self) -> None:
         """Head, role and first token at once."""
-        self.transport.write(upstream.STREAM_HEAD + wire.chunked(wire.role_event()))
+        head = upstream.STREAM_HEAD % self.shape.kind
+        self.transport.write(head + wire.chunked(wire.role_event()))
         self.step()
 
     def step(self) -> None:

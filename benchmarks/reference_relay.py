@@ -184,6 +184,8 @@ def main(port: int, upstream: str) -> None:
     uvicorn.run(
         Relay(upstream), port=port, loop="uvloop", http="httptools", ws="none", lifespan="off",
         access_log=False, log_level="warning", server_header=False, backlog=4096,
+        # It does not notice that a client has left, and would wait for its answer to end.
+        timeout_graceful_shutdown=1,
     )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from . import cpu
-from .gateways import ROOT, BenchmarkError, Gateway, Running, clean_environment, gateway, memory
+from .gateways import ROOT, BenchmarkError, Gateway, Running, clean_environment, gateway, memory, on
 from .gateways import upstream as scripted_upstream
 from .load import PATIENCE, SCENARIOS, Result
 
@@ -76,28 +75,42 @@ def _turn(
 
 
 def load(
-    scenario: str, seconds: float, running: Running, core: int | None, others: set[int] | None
-) -> Result:
+    scenario: str, seconds: float, running: Running, core: int | None, others: set[int] | None,
+    patience: float = PATIENCE,
+) -> Result:  # fmt: skip
     """One scenario against a running relay, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.load", "--url", running.url]
-    command += ["--scenario", scenario, "--seconds", str(seconds)]
+    arguments = ["benchmarks.load", "--scenario", scenario, "--seconds", str(seconds)]
+    arguments += ["--patience", str(patience)]
+    if running.pid is not None and core is not None and cpu.supported():
+        arguments += ["--core", str(core)]
+    output = measuring(arguments, running, others, 2 * PATIENCE + 4 * seconds)
+    return Result(**json.loads(output))
+
+
+def measuring(
+    arguments: list[str], running: Running, others: set[int] | None, limit: float
+) -> bytes:
+    """What a module of ours, the first of the arguments, measures at a running relay. Raises
+    BenchmarkError if it fails or takes longer than `limit` seconds.
+    """
+    command = [sys.executable, "-m", *arguments, "--url", running.url, "--key", running.key]
     if running.pid is not None and cpu.supported():
         command += ["--pid", str(running.pid)]
-        command += [] if core is None else ["--core", str(core)]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment()
-    )
+    with on(others):
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=clean_environment(),
+        )  # fmt: skip
+    what = " ".join(arguments[:3])
     with process:
-        if others is not None:
-            os.sched_setaffinity(process.pid, others)
         try:
-            output, errors = process.communicate(timeout=2 * PATIENCE + 4 * seconds)
+            output, errors = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise BenchmarkError(f"the load of {scenario} did not end") from None
+            raise BenchmarkError(f"{what} did not end") from None
     if process.returncode:
-        raise BenchmarkError(f"the load of {scenario} failed:\n{errors.decode(errors='replace')}")
-    return Result(**json.loads(output))
+        raise BenchmarkError(f"{what} failed:\n{errors.decode(errors='replace')}")
+    return output
 
 
 def scenarios(names: Sequence[str], quick: bool) -> dict[str, float]:

@@ -51,7 +51,9 @@ class Line:
     ratio: Spread | None
 
 
-def _cpu(scenario: str, per: str) -> Reading:
+def cpu_per(scenario: str, per: str) -> Reading:
+    """Microseconds of the gateway's CPU time for one of `requests` or `tokens`."""
+
     def read(turn: Turn, direct: Turn | None) -> float | None:
         result = turn.results.get(scenario)
         if result is None or result.cpu is None:
@@ -62,7 +64,9 @@ def _cpu(scenario: str, per: str) -> Reading:
     return read
 
 
-def _rate(scenario: str, per: str) -> Reading:
+def rate(scenario: str, per: str) -> Reading:
+    """Requests or tokens in a second."""
+
     def read(turn: Turn, direct: Turn | None) -> float | None:
         result = turn.results.get(scenario)
         return None if result is None else getattr(result, per) / result.seconds
@@ -70,7 +74,7 @@ def _rate(scenario: str, per: str) -> Reading:
     return read
 
 
-def _added(scenario: str, what: str, quantile: str) -> Reading:
+def added(scenario: str, what: str, quantile: str) -> Reading:
     """Microseconds more than without a relay in the same round."""
 
     def read(turn: Turn, direct: Turn | None) -> float | None:
@@ -83,38 +87,35 @@ def _added(scenario: str, what: str, quantile: str) -> Reading:
     return read
 
 
-def _noise(turn: Turn, direct: Turn | None) -> float | None:
+def noise(turn: Turn, direct: Turn | None) -> float | None:
+    """Per cent of the gateway's core that others took, where it was most."""
     shares = [r.noise for r in turn.results.values() if r.noise is not None]
     return max(shares) * 100 if shares else None
 
 
 METRICS = (
-    Metric("CPU per token, p100", "µs", _cpu("p100", "tokens"), 1, guard="token"),
-    Metric("CPU per request, ns64", "µs", _cpu("ns64", "requests"), 1, guard="request"),
-    Metric("CPU per request, ns1", "µs", _cpu("ns1", "requests"), 1),
-    Metric("CPU per token, st16", "µs", _cpu("st16", "tokens"), 1),
-    Metric("CPU per token, p1000", "µs", _cpu("p1000", "tokens"), 1),
-    Metric("requests per second, ns64", "", _rate("ns64", "requests")),
-    Metric("tokens per second, st16", "", _rate("st16", "tokens")),
-    Metric("tokens per second, p1000", "", _rate("p1000", "tokens")),
-    Metric("added latency p50, ns1", "µs", _added("ns1", "latency", "p50")),
-    Metric("added latency p99, ns1", "µs", _added("ns1", "latency", "p99"), compare=False),
+    Metric("CPU per token, p100", "µs", cpu_per("p100", "tokens"), 1, guard="token"),
+    Metric("CPU per request, ns64", "µs", cpu_per("ns64", "requests"), 1, guard="request"),
+    Metric("CPU per request, ns1", "µs", cpu_per("ns1", "requests"), 1),
+    Metric("CPU per token, st16", "µs", cpu_per("st16", "tokens"), 1),
+    Metric("CPU per token, p1000", "µs", cpu_per("p1000", "tokens"), 1),
+    Metric("requests per second, ns64", "", rate("ns64", "requests")),
+    Metric("tokens per second, st16", "", rate("st16", "tokens")),
+    Metric("tokens per second, p1000", "", rate("p1000", "tokens")),
+    Metric("added latency p50, ns1", "µs", added("ns1", "latency", "p50")),
+    Metric("added latency p99, ns1", "µs", added("ns1", "latency", "p99"), compare=False),
+    Metric("added first token p50, p100", "µs", added("p100", "first_token", "p50"), compare=False),
+    Metric("added first token p99, p100", "µs", added("p100", "first_token", "p99"), compare=False),
     Metric(
-        "added first token p50, p100", "µs", _added("p100", "first_token", "p50"), compare=False
+        "added delay of a token p50, p100", "µs", added("p100", "transit", "p50"), compare=False
     ),
     Metric(
-        "added first token p99, p100", "µs", _added("p100", "first_token", "p99"), compare=False
-    ),
-    Metric(
-        "added delay of a token p50, p100", "µs", _added("p100", "transit", "p50"), compare=False
-    ),
-    Metric(
-        "added delay of a token p99, p100", "µs", _added("p100", "transit", "p99"), compare=False
+        "added delay of a token p99, p100", "µs", added("p100", "transit", "p99"), compare=False
     ),
     Metric("start to first completion", "s", lambda turn, direct: turn.cold, 2),
     Metric("memory before the load", "MiB", lambda turn, direct: turn.idle),
     Metric("memory at its peak", "MiB", lambda turn, direct: turn.peak),
-    Metric("others on the relay's core", "%", _noise, compare=False),
+    Metric("others on the relay's core", "%", noise, compare=False),
 )
 
 

@@ -2,7 +2,8 @@
 
 `GET /v1/models` lists one model; `POST /v1/chat/completions` follows the script in its messages
 (see `wire.Script`): a whole answer, or a stream of numbered tokens at a pace, each token one event
-in one HTTP chunk. Anything else is a 404.
+in one HTTP chunk. `/api/chat` does the same in Ollama's shape (`wire_ollama.py`). What else is in
+`DOCUMENTS` is for gateways that look at a server first; anything else is a 404.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import click
 import httptools
 import uvloop
 
-from . import wire
+from . import wire, wire_ollama
 
 STREAM_HEAD = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
+    b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\n"
     b"cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n"
 )
+SHAPES = {wire.PATH.encode(): wire.OPENAI, wire_ollama.PATH.encode(): wire_ollama.OLLAMA}
+DOCUMENTS = {b"/v1/models": wire.models(), b"/health": b"{}", **wire_ollama.DOCUMENTS}
 
 
 class Upstream(asyncio.Protocol):
@@ -63,21 +66,21 @@ class Upstream(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self.stream is not None and not self.stream.over:
             self.transport.abort()
-        elif self.url == wire.PATH.encode():
-            self.answer(wire.Script.read(self.body))
-        elif self.url == b"/v1/models":
-            self.reply(b"200 OK", wire.models())
+        elif (shape := SHAPES.get(self.url)) is not None:
+            self.answer(wire.Script.read(self.body), shape)
+        elif (document := DOCUMENTS.get(self.url)) is not None:
+            self.reply(b"200 OK", document)
         else:
             self.reply(b"404 Not Found", b'{"error":{"message":"no such path"}}')
 
-    def answer(self, script: wire.Script | None) -> None:
+    def answer(self, script: wire.Script | None, shape: wire.Shape) -> None:
         if script is None:
             # A look at the server by some other client: answer it, as a real one would.
             script = wire.Script(1, 0, False)
         if script.stream:
-            self.stream = Stream(self.transport, script)
+            self.stream = Stream(self.transport, script, shape)
         else:
-            self.reply(b"200 OK", wire.completion(script.tokens))
+            self.reply(b"200 OK", shape.whole(script.tokens))
 
     def reply(self, status: bytes, body: bytes) -> None:
         self.transport.write(
@@ -89,15 +92,17 @@ class Upstream(asyncio.Protocol):
 class Stream:
     """One streamed answer, written token by token on the loop's clock."""
 
-    def __init__(self, transport: asyncio.Transport, script: wire.Script) -> None:
-        self.transport, self.script = transport, script
+    def __init__(
+        self, transport: asyncio.Transport, script: wire.Script, shape: wire.Shape
+    ) -> None:
+        self.transport, self.script, self.shape = transport, script, shape
         self.loop = asyncio.get_running_loop()
         self.start = self.loop.time()
         self.sent = 0
         self.over = self.paused = False
         self.timer: asyncio.Handle | None = None
-        first = wire.chunked(wire.token_event(0))
-        transport.write(STREAM_HEAD + wire.chunked(wire.role_event()) + first)
+        first = b"".join(map(wire.chunked, [*shape.begin(), shape.token(0)]))
+        transport.write(STREAM_HEAD % shape.kind + first)
         self.sent = 1
         self.schedule()
 
@@ -113,14 +118,14 @@ class Stream:
         if self.sent >= self.script.tokens:
             self.finish()
             return
-        self.transport.write(wire.chunked(wire.token_event(self.sent)))
+        self.transport.write(wire.chunked(self.shape.token(self.sent)))
         self.sent += 1
         if not self.paused:
             self.schedule()
 
     def finish(self) -> None:
         self.over = True
-        events = wire.last_events(self.script.tokens, self.script.usage)
+        events = self.shape.last(self.script.tokens, self.script.usage)
         self.transport.write(b"".join(map(wire.chunked, events)) + b"0\r\n\r\n")
 
     def pause(self) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+NO_KEY = "not-needed"
 MODEL = "bench"
 PATH = "/v1/chat/completions"
 TOKEN = re.compile(rb'"content":\s?"(\d+)@(\d+)"')
@@ -47,7 +49,7 @@ class Script:
         stream, usage = bool(_STREAM.search(body)), bool(_USAGE.search(body))
         return cls(int(found[1]), int(found[2]) / 1000, stream, usage)
 
-    def request(self, host: str) -> bytes:
+    def request(self, host: str, key: str = NO_KEY) -> bytes:
         """The whole HTTP request that asks for it."""
         body = (
             b'{"model":"bench","messages":[{"role":"system","content":"You are a helpful assistant.'
@@ -56,7 +58,7 @@ class Script:
         ) % (self.tokens, round(self.pace * 1000), self.tokens, self._stream_fields())
         head = (
             f"POST {PATH} HTTP/1.1\r\nhost: {host}\r\nuser-agent: h2o-relay-benchmark\r\n"
-            "accept: */*\r\nauthorization: Bearer not-needed\r\n"
+            f"accept: */*\r\nauthorization: Bearer {key}\r\n"
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
@@ -64,6 +66,20 @@ class Script:
     def _stream_fields(self) -> bytes:
         usage = b',"stream_options":{"include_usage":true}' if self.usage else b""
         return (b',"stream":true' if self.stream else b"") + usage
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How an API writes answers. A stream is made of `begin`, `token` of each number, and `last`,
+    which takes the number of tokens and whether usage was asked for; `whole` is a plain answer.
+    """
+
+    kind: bytes
+    """A stream's content-type."""
+    begin: Callable[[], list[bytes]]
+    token: Callable[[int], bytes]
+    last: Callable[[int, bool], list[bytes]]
+    whole: Callable[[int], bytes]
 
 
 def chunked(data: bytes) -> bytes:
@@ -111,3 +127,9 @@ def _usage(tokens: int) -> bytes:
         tokens,
         31 + tokens,
     )
+
+
+OPENAI = Shape(
+    b"text/event-stream; charset=utf-8", lambda: [role_event()], token_event, last_events,
+    completion,
+)  # fmt: skip
