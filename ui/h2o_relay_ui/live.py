@@ -63,6 +63,8 @@ class Live:
             while (left := self._looked + self._linger - time.monotonic()) > 0:
                 await asyncio.wait({following}, timeout=left)
         finally:
+            if self._task is asyncio.current_task():
+                self._task = None  # who looks while this ends begins anew
             following.cancel()
             await asyncio.wait({following})
 
