@@ -86,17 +86,7 @@ async def _asked(
         if tries.strict:
             refuse(unread, request)
             request.strict = True
-        sent = monotonic()
-        try:
-            completion = await link.plugin.generate(deployment.server, client, request)
-            if type(completion) is not Completion:
-                is_a(Completion, completion)
-        except RelayError:
-            raise
-        except Exception as error:
-            raise fault(link.plugin, "generate", error) from error
-        finally:
-            tries.spent += monotonic() - sent
+        completion = await _generated(link, tries, client, request)
         if request.kind != kind:
             completion = as_chat.completion(completion)
         if cutting is not None:
@@ -121,6 +111,22 @@ async def _asked(
             gate.release()
         link.release()
         over(route, tokens, fault_of)
+
+
+async def _generated(link: Link, tries: Tries, client: Any, request: Request) -> Completion:
+    """The plugin's answer, and the time that it took noted. Raises RelayError."""
+    sent = monotonic()
+    try:
+        completion = await link.plugin.generate(request.deployment.server, client, request)
+        if type(completion) is not Completion:
+            is_a(Completion, completion)
+        return completion
+    except RelayError:
+        raise
+    except Exception as error:
+        raise fault(link.plugin, "generate", error) from error
+    finally:
+        tries.spent += monotonic() - sent
 
 
 def _cut(completion: Completion, cutting: Cutting, link: Link) -> Completion:

@@ -1,16 +1,18 @@
-"""What tests of the command line share."""
+"""What tests of the command line and of the store share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from databases import DATABASES, fresh
 
 from h2o_relay import settings as table
 from h2o_relay.cli import main
 from h2o_relay.settings import Settings
+from h2o_relay.store import Store
 from h2o_relay.testing import echo
 
 from .example_plugin import Said, metadata
@@ -46,3 +48,16 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
         return code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database's, of each kind that can run here."""
+    with fresh(request.param, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
+    async with Store(url) as opened:
+        yield opened

@@ -6,12 +6,10 @@ import asyncio
 import base64
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from databases import DATABASES, fresh
 from sqlalchemy import text
 
 from h2o_relay.errors import InvalidRequest, NotFound, StoreError
@@ -22,18 +20,6 @@ RFC_7914 = bytes.fromhex(
     "fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b373162"
     "2eaf30d92e22a3886ff109279d9830dac727afb94a83ee6d8360cbdfa2cc0640"
 )  # section 12: "password", "NaCl", N = 1024, r = 8, p = 16
-
-
-@pytest.fixture(params=DATABASES)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with fresh(request.param, tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-async def store(url: str) -> AsyncIterator[Store]:
-    async with Store(url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from databases import DATABASES, fresh
 from sqlalchemy import text
 
 from h2o_relay.errors import InvalidRequest, NotFound, StoreError
@@ -24,18 +21,6 @@ MESSAGES: list[dict[str, Any]] = [
     {"id": "a2", "role": "assistant", "content": "A straße, «ÉTÉ» 100%_off\\", "model": "m",
      "figures": {"first_token": 0.25, "seconds": 1.0, "tokens": None}, "error": None},
 ]  # fmt: skip
-
-
-@pytest.fixture(params=DATABASES)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with fresh(request.param, tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-async def store(url: str) -> AsyncIterator[Store]:
-    async with Store(url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from databases import DATABASES, fresh
 
 from h2o_relay.errors import InvalidRequest, StoreError
 from h2o_relay.store import AddedModels, Store, Vote, Votes
@@ -17,18 +14,6 @@ ENTRY: dict[str, Any] = {
     "base_model": "Größe", "inference_server": "vllm_chat:https://h:None:/v1:sk-1",
     "max_seq_len": 5, "visible": True, "prompt_dict": {"humanstr": "\n"},
 }  # fmt: skip
-
-
-@pytest.fixture(params=DATABASES)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with fresh(request.param, tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-async def store(url: str) -> AsyncIterator[Store]:
-    async with Store(url) as opened:
-        yield opened
 
 
 async def test_added_models(url: str) -> None:

@@ -6,12 +6,9 @@ import asyncio
 import math
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from databases import DATABASES, fresh
 from sqlalchemy import select
 
 from h2o_relay.accounting.record import Record
@@ -22,18 +19,6 @@ from h2o_relay.store import usage as module
 from h2o_relay.store.tables import usage as table
 
 from .usage_kit import DAY, NOW, record
-
-
-@pytest.fixture(params=DATABASES)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with fresh(request.param, tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-async def store(url: str) -> AsyncIterator[Store]:
-    async with Store(url) as opened:
-        yield opened
 
 
 @pytest.fixture

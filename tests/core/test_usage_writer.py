@@ -9,11 +9,10 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
-from databases import DATABASES, fresh
 from postgres import Server, needed
 
 from h2o_relay.accounting import usage_writer as module
@@ -374,12 +373,6 @@ def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 # Real stores.
-
-
-@pytest.fixture(params=DATABASES)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with fresh(request.param, tmp_path) as found:
-        yield found
 
 
 async def counted(url: str) -> int:
