@@ -190,12 +190,12 @@ def test_a_giant_event_in_small_pieces_takes_linear_time() -> None:
     """4 MiB in 1 KiB pieces: joined once, not once a piece."""
     splitter = Splitter(2**23)
     splitter.feed(b"data: ")
-    start = time.perf_counter()
+    start = time.thread_time()
     for _ in range(2**12):
         splitter.feed(b"x" * 1024)
     out = splitter.feed(b"\n\n")
     assert len(out) == 2**22 + 8
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
 
 
 def test_an_event_that_is_null_is_left_out() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -52,8 +53,11 @@ from .raw_client import Reply
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 AUTH = {"Authorization": f"Bearer {KEY}"}
-QUICK = 1.0
-"""Seconds for an answer on a busy machine; the plan asks for 0.05 on a quiet one."""
+QUICK = 0.5
+"""Seconds that this thread works for one answer, for the relay and for the test; the plan asks for
+0.05 on a quiet machine."""
+SOON = 10.0
+"""Seconds that pass meanwhile: other tests run beside this one."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -68,9 +72,10 @@ async def sent(relay: Relay, body: bytes, path: str) -> Reply:
     loop = asyncio.get_running_loop()
     data = post(body, path, AUTH)
     relay.upstream.requests.clear()
-    start = loop.time()
+    start, worked = loop.time(), time.thread_time()
     reply = await relay.ask(data)
-    assert loop.time() - start < QUICK
+    assert time.thread_time() - worked < QUICK
+    assert loop.time() - start < SOON
     assert relay.asked == []
     return reply
 
@@ -167,12 +172,11 @@ async def test_hosts(tuned: Relay) -> None:
 async def test_many_ranges(tuned: Relay) -> None:
     """B50: no answer of the API is cut by a Range header, whatever it says."""
     ranges = "bytes=" + ",".join(["0-"] * 10_000)
-    loop = asyncio.get_running_loop()
-    start = loop.time()
+    start = time.thread_time()
     reply = await tuned.ask(get("/v1/models", Range=ranges, **AUTH))
     assert reply.status == 200
     assert [model["id"] for model in reply.json()["data"]] == [MODEL]
-    assert loop.time() - start < QUICK
+    assert time.thread_time() - start < QUICK
 
 
 async def test_what_no_server_offers() -> None:

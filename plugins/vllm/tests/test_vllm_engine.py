@@ -167,15 +167,15 @@ async def test_an_interpreter_runs_the_module(fake: Fake, tmp_path: Path) -> Non
 
 
 async def test_a_slow_start_holds_up_nobody(fake: Fake) -> None:
-    fake.plan(slow=1.0)
+    fake.plan(slow=4.0)
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with relay(wait=False) as kernel:
-        assert loop.time() - began < 0.9
+        assert loop.time() - began < 3.5
         assert kernel.status()[0].stage == "opening"
         assert kernel.snapshot.pending
         await kernel.settled(20)
-        assert loop.time() - began >= 1.0
+        assert loop.time() - began >= 4.0
         assert await said(kernel) == "Hello"
 
 
