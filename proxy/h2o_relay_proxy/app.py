@@ -139,7 +139,13 @@ class App:
 
     async def __call__(self, exchange: Exchange) -> None:
         self._desk.begin(exchange)
+        head = exchange.head
         try:
+            if head.handler is not None and not self.leaving:  # it came before
+                exchange.path = head.route
+                self._desk.identify(exchange)
+                await head.handler(exchange)
+                return
             path = exchange.path = below(self._prefix, exchange.path)
             if self.leaving and path != ALIVE:
                 raise draining()
@@ -153,6 +159,8 @@ class App:
                     await self._desk.ring.settled(KEYS_WAIT)
                 self._desk.identify(exchange)
             handler = self._posts.get(path) if exchange.method == "POST" else None
+            if handler is not None and b"origin" not in exchange.headers:
+                head.route, head.handler = path, handler
             await (handler or self._route(exchange.method, path))(exchange)
         except RelayError as error:
             unread = isinstance(error, EARLY) and exchange.has_body

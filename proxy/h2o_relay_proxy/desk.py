@@ -89,8 +89,12 @@ class Desk:
 
     def identify(self, exchange: Exchange) -> None:
         """Whom a request is from. Raises Unauthorized, and Overloaded while nobody can tell."""
-        proof = self.ring.find_again(exchange.header_list, exchange.proof)
-        caller, exchange.proof = proof.caller, proof
+        head = exchange.head
+        proof = head.proof
+        if proof is None or not self.ring.holds(proof):
+            proof = self.ring.find_again(head.headers, exchange.proof)
+            head.proof = exchange.proof = proof
+        caller = proof.caller
         if caller is PAGE and self.page is not None:
             caller = self.page.caller(exchange.headers)
         self._from(exchange, caller)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from h2o_relay.accounting.caller import OPEN, Caller
 from h2o_relay.errors import RelayError, RequestTooLarge
 
-from .respond import JSON, new_id
+from .head import Head
+from .respond import JSON, Header, new_id
 
 if TYPE_CHECKING:
     from h2o_relay.accounting.permits import Permit
@@ -95,22 +96,32 @@ class Exchange:
     _head: bytes | None = None  # a stream's, until its first piece
     _waiter: asyncio.Future[None] | None = None
 
-    def __init__(
-        self, protocol: RelayProtocol, method: str, path: bytes, version: str,
-        headers: list[tuple[bytes, bytes]], keep_alive: bool, query: bytes = b"",
-    ) -> None:  # fmt: skip
-        """`headers` have lower-case names; `path` and `query` are as they were sent."""
+    def __init__(self, protocol: RelayProtocol, head: Head) -> None:
         self._protocol = protocol
         self._pieces: list[bytes] = []
-        self.method = method
-        self.path = path
-        self.query = query
-        self.version = version
-        self.header_list = headers
-        self.headers = fields = dict(headers)  # the last of a name
-        self.keep_alive = keep_alive
+        self.head = head
+        self.method = head.method
+        self.path = head.path
+        self.headers = fields = head.fields
+        self.keep_alive = head.keep_alive
         self.came = monotonic()
         self.id = new_id(fields.get(b"x-request-id"))
+
+    @classmethod
+    def whole(cls, protocol: RelayProtocol, head: Head, body: bytes) -> Exchange:
+        """Of a request all of which is here."""
+        exchange = cls(protocol, head)
+        exchange._pieces.append(body)
+        exchange.held, exchange.complete = len(body), True
+        return exchange
+
+    @property
+    def query(self) -> bytes:
+        return self.head.query
+
+    @property
+    def header_list(self) -> list[Header]:
+        return self.head.headers
 
     @property
     def name(self) -> str:
@@ -201,7 +212,7 @@ class Exchange:
     def _expects_continue(self) -> bool:
         """The client waits for our word before it sends the body (RFC 9110, 10.1.1)."""
         expected = self.headers.get(b"expect", b"").lower() == b"100-continue"
-        return expected and self.version != "1.0"
+        return expected and self.head.version != "1.0"
 
     def attend(self) -> None:
         """From now on the client's going cancels the handler. Raises ClientGone if it has gone."""
@@ -259,7 +270,7 @@ class Exchange:
             extra += self.more
         if self.to_anthropic:
             extra += b"request-id: %b\r\n" % self.id
-        self._chunked = self.version != "1.0"
+        self._chunked = self.head.version != "1.0"
         framing = b"transfer-encoding: chunked\r\n"
         if not self._chunked or not self.keep_alive:
             self.keep_alive = False

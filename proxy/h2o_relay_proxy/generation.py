@@ -57,7 +57,9 @@ class Generation:
 
     async def answer(self, kind: Kind, exchange: Exchange) -> None:
         """Raises RelayError while nothing has been sent; after that, errors become events."""
-        check_media_type(exchange.headers)
+        head = exchange.head
+        if head.asked is None:
+            check_media_type(exchange.headers)
         body = exchange.ready_body(self._max_body)
         if body is None:
             body = await exchange.body(self._max_body)
@@ -68,7 +70,9 @@ class Generation:
             chosen = await self._desk.admit(exchange, params)
             if chosen is not None:
                 params, body = {**params, "model": chosen}, None
-        session, strict = asked_for(exchange.headers)
+        if head.asked is None:
+            head.asked = asked_for(exchange.headers)
+        session, strict = head.asked
         kept: tuple[str, ...] = ()
         if caller_key.FIELD in params:
             params, body, kept = caller_key.without(params), None, (caller_key.FIELD,)

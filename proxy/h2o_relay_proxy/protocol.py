@@ -33,6 +33,7 @@ from .deadline import Deadline
 from .exchange import Exchange
 from .flow import Flow
 from .framing import HEAD_LIMIT, head_fault, target_of, without_upgrade
+from .head import Head
 from .refusing import Refusing
 from .respond import Header, encoded
 
@@ -40,6 +41,7 @@ URL_LIMIT = 16 * 1024
 PIPELINE_LIMIT = 64 * 1024  # bytes of requests kept while an answer runs
 BODY_STEP = 16 * 1024  # bytes of a body that buy it `read_timeout` once more
 BODY_AHEAD = 256 * 1024  # bytes of a body that are held for the application
+MISSES = 4  # heads that did not come again, after which none is kept
 KEEP_ALIVE = 75.0  # seconds that an idle connection is kept
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,9 @@ class RelayProtocol(Flow, Refusing, asyncio.Protocol):
     """One client's connection; a server has a subclass with its settings."""
 
     settings: ClassVar[Settings]
+    _head: Head | None = None
+    """Of the last request that was parsed, if the next one may repeat it."""
+    _misses = 0
     _standing: ClassVar[tuple[Any, bytes]] = (None, b"")
     proof: Proof | None = None
     """Who the last request was from (`KeyRing.find_again`)."""
@@ -119,9 +124,15 @@ class RelayProtocol(Flow, Refusing, asyncio.Protocol):
         if self._later or (self.running is not None and not self._begun):
             self._keep(data)
             return
+        fresh = not self._begun
+        if fresh and self._head is not None and self._again(self._head, data):
+            return
         self._unread += len(data)
         self._feed(data)
         if self._refused:
+            return
+        if fresh and self.running is not None and not self._begun:
+            self._keep_head(self.running.head, data)
             return
         if self._in_head and self._unread > HEAD_LIMIT:
             self._refuse(HeadersTooLarge(f"The headers are larger than {HEAD_LIMIT} bytes."))
@@ -142,6 +153,22 @@ class RelayProtocol(Flow, Refusing, asyncio.Protocol):
                 return
             else:
                 return
+
+    def _again(self, head: Head, data: bytes) -> bool:
+        """Whether this was a whole request with the head of the one before it: then it runs."""
+        body = head.body_of(data)
+        if body is None or self._last:
+            return False
+        self._deadline.stop()
+        self._misses = 0
+        self._start(Exchange.whole(self, head, body))
+        return True
+
+    def _keep_head(self, head: Head, data: bytes) -> None:
+        """Remember the head of a request that came whole, while the client repeats itself."""
+        if self._misses < MISSES:
+            self._misses += 1
+            self._head = head if head.keep(data) else None
 
     def _keep(self, data: bytes) -> None:
         """Requests that came before the answer to an earlier one is done wait as bytes."""
@@ -219,7 +246,7 @@ class RelayProtocol(Flow, Refusing, asyncio.Protocol):
             return
         keep_alive = version != "1.0" and parser.should_keep_alive() and not self._last
         method = parser.get_method().decode("ascii")
-        exchange = Exchange(self, method, path, version, headers, keep_alive, query)
+        exchange = Exchange(self, Head(method, path, version, headers, keep_alive, query))
         self._in_head = False
         self._coming = exchange
         if self.running is None:

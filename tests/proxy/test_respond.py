@@ -8,6 +8,7 @@ import pytest
 
 from h2o_relay.errors import RateLimited
 from h2o_relay_proxy.exchange import Exchange
+from h2o_relay_proxy.head import Head
 from h2o_relay_proxy.respond import encoded, reply_error
 
 
@@ -32,7 +33,7 @@ class Wire:
 )
 def test_a_plugins_wait_is_told_in_whole_seconds(seconds: float, told: bytes) -> None:
     wire = Wire()
-    exchange = Exchange(cast(Any, wire), "POST", b"/", "1.1", [], True)
+    exchange = Exchange(cast(Any, wire), Head("POST", b"/", "1.1", [], True))
     reply_error(exchange, RateLimited("wait", retry_after=seconds))
     head, _, body = wire.written.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 429 ")
@@ -48,7 +49,7 @@ def test_no_value_becomes_a_header_of_its_own(bad: str) -> None:
 
 
 def test_an_answer_has_one_head() -> None:
-    exchange = Exchange(cast(Any, Wire()), "GET", b"/", "1.1", [], True)
+    exchange = Exchange(cast(Any, Wire()), Head("GET", b"/", "1.1", [], True))
     exchange.reply(b"{}")
     with pytest.raises(RuntimeError, match="one head"):
         exchange.reply(b"{}")

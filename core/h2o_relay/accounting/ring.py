@@ -141,14 +141,20 @@ class KeyRing:
         """
         presented = credentials(headers)
         if (
-            last is not None and last.version == (self._version, self._keys.version)
-            and hmac.compare_digest(last.words, b"\n".join(presented))
-            and (now := self._clock()) < last.until
+            last is not None and hmac.compare_digest(last.words, b"\n".join(presented))
+            and self.holds(last)
         ):  # fmt: skip
-            if last.caller.id in self._ids:
-                self._used[last.caller.id] = now
             return last
         return self._find(presented)
+
+    def holds(self, proof: Proof) -> bool:
+        """Whether what was presented would prove the same again, which counts as presenting it."""
+        now = self._clock()
+        if proof.version != (self._version, self._keys.version) or now >= proof.until:
+            return False
+        if proof.caller.id in self._ids:
+            self._used[proof.caller.id] = now
+        return True
 
     def _find(self, presented: list[bytes]) -> Proof:
         if any(presented):
