@@ -7,6 +7,8 @@ from collections.abc import Mapping
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "the caller's connection: parsing, framing, writing": (
         "h2o_relay_proxy/protocol.py",
+        "h2o_relay_proxy/answering.py",
+        "h2o_relay_proxy/head.py",
         "h2o_relay_proxy/exchange.py",
         "h2o_relay_proxy/flow.py",
         "h2o_relay_proxy/framing.py",

@@ -28,6 +28,7 @@ from h2o_relay.errors import (
 )
 from h2o_relay.settings import Settings
 
+from .answering import Answering
 from .closing import Transport
 from .deadline import Deadline
 from .exchange import Exchange
@@ -35,7 +36,7 @@ from .flow import Flow
 from .framing import HEAD_LIMIT, head_fault, target_of, without_upgrade
 from .head import Head
 from .refusing import Refusing
-from .respond import Header, encoded
+from .respond import Header
 
 URL_LIMIT = 16 * 1024
 PIPELINE_LIMIT = 64 * 1024  # bytes of requests kept while an answer runs
@@ -46,14 +47,13 @@ KEEP_ALIVE = 75.0  # seconds that an idle connection is kept
 log = logging.getLogger(__name__)
 
 
-class RelayProtocol(Flow, Refusing, asyncio.Protocol):
+class RelayProtocol(Flow, Refusing, Answering, asyncio.Protocol):
     """One client's connection; a server has a subclass with its settings."""
 
     settings: ClassVar[Settings]
     _head: Head | None = None
     """Of the last request that was parsed, if the next one may repeat it."""
     _misses = 0
-    _standing: ClassVar[tuple[Any, bytes]] = (None, b"")
     proof: Proof | None = None
     """Who the last request was from (`KeyRing.find_again`)."""
 
@@ -73,8 +73,6 @@ class RelayProtocol(Flow, Refusing, asyncio.Protocol):
         self._headers: list[Header] = []
         self._offer: bytes | None = None
         self._deadline = Deadline(self._loop, self._expired)
-        self._worker: asyncio.Task[None] | None = None
-        self._idle: asyncio.Future[None] | None = None  # the worker waits for a request
         self._reading = True
         self._last = False  # the connection ends with the answer that runs
         Flow.__init__(self, self._loop, self.settings.write_timeout)
@@ -102,8 +100,7 @@ class RelayProtocol(Flow, Refusing, asyncio.Protocol):
     def _gone(self) -> None:
         if self.running is not None:
             self.running.vanish()
-        if self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)  # the worker finds that the connection is closed
+        self._wake()  # the worker finds that the connection is closed
         self.resume_writing()
 
     def shutdown(self) -> None:
@@ -279,44 +276,7 @@ class RelayProtocol(Flow, Refusing, asyncio.Protocol):
             self._coming.end_of_request()
             self._coming = None
 
-    # Answering
-
-    def _start(self, exchange: Exchange) -> None:
-        """One task answers all requests of a connection: a new one each time would cost more."""
-        self.running = exchange
-        if self._worker is None:
-            self._worker = self._loop.create_task(self._work())
-            self._server.tasks.add(self._worker)
-            self._worker.add_done_callback(self._server.tasks.discard)
-        elif self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
-
-    async def _work(self) -> None:
-        while not self.transport.is_closing():
-            exchange = self.running
-            if exchange is None or exchange.taken:
-                self._idle = self._loop.create_future()
-                await self._idle
-                continue
-            exchange.taken = True
-            try:
-                if self.full:
-                    await self.drained()  # the client has not read the answers before this one
-                await self._app(exchange)
-            except Exception:
-                log.exception("the application failed")
-            if exchange.gone:
-                self.running = self._coming = None
-            elif not exchange.answered:
-                self.abort()  # whatever was sent of the answer, it is not whole
-
-    def cancel_worker(self) -> bool:
-        """Cancel what runs for a request; whether there is something to cancel."""
-        return self._worker is not None and self._worker.cancel()
-
-    def uncancel_worker(self) -> None:
-        if self._worker is not None:
-            self._worker.uncancel()
+    # Answering (`answering.py`)
 
     def finished(self, exchange: Exchange) -> None:
         """The answer is written."""
@@ -336,14 +296,6 @@ class RelayProtocol(Flow, Refusing, asyncio.Protocol):
             self._expect_more()
         else:
             self._deadline.after(KEEP_ALIVE)
-
-    @property
-    def standing(self) -> bytes:
-        """The headers of every answer: the date, which uvicorn renews each second."""
-        headers = self._server.default_headers
-        if headers is not self._standing[0]:
-            type(self)._standing = (headers, encoded(headers))
-        return self._standing[1]
 
     def _expired(self) -> None:
         if self.transport.is_closing():
