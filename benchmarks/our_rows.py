@@ -26,11 +26,15 @@ def _load_limit(place: Place) -> Launch:
     return Launch(upstream_command(place.port))
 
 
-def _h2o_keys(place: Place) -> Launch:
+def _h2o_keys(place: Place, *more: str) -> Launch:
     file = place.folder / "h2o.yaml"
     file.write_text(PRICES, "utf-8")
-    launch = h2o(place, "--config", str(file), "--metrics-keys", "--usage-days", "90")
+    launch = h2o(place, "--config", str(file), "--metrics-keys", "--usage-days", "90", *more)
     return Launch(launch.command, launch.environment, _key(place))
+
+
+def _h2o_workers(place: Place) -> Launch:
+    return _h2o_keys(place, "--workers", "2")
 
 
 def _key(place: Place) -> str:
@@ -55,6 +59,7 @@ OURS = (
         "h2o-keys", "the same with a key, its limits and budget, prices, usage, metrics by key",
         _h2o_keys,
     ),
+    Gateway("h2o-workers", "that with two workers, on the same core", _h2o_workers),
     Gateway("h2o-ollama", "h2o relay before Ollama's API, every event translated", _h2o_ollama),
 )  # fmt: skip
 ROWS = {

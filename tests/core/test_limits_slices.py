@@ -12,6 +12,7 @@ from h2o_relay.accounting.permits import LimitReached, Permit
 from h2o_relay.accounting.sliced_counters import SlicedCounters
 from h2o_relay.accounting.slices import LASTS, Amounts, Back, Coordinator, Slice
 from h2o_relay.accounting.windows import SECOND, WINDOW
+from h2o_relay.testing.upstream import until
 
 from .limits_kit import Standstill, caller
 
@@ -21,7 +22,11 @@ NANO = 1_000_000_000
 class Counting(Coordinator):
     """Counts what it is asked."""
 
-    asked = 0
+    asked = told = 0
+
+    def give(self, number: int, back: Back) -> None:
+        self.told += 1
+        super().give(number, back)
 
     async def take(self, worker: str, caller: Caller, tokens: int, cost: int) -> Slice:
         self.asked += 1
@@ -232,6 +237,39 @@ async def test_nothing_is_left_over(machine: Machine) -> None:
     assert (book.running, book.requests.look(now), book.tokens.look(now)) == (0, 0, 0)
     budget = book.budget("month")
     assert (budget.taken, budget.held) == (0, 0)
+    assert not machine.coordinator._lent
+
+
+async def test_what_requests_have_not_used_is_told_together(machine: Machine) -> None:
+    """In a moment where nobody waits for it, with the slice that is closed, or at the end."""
+    who = caller(tokens_per_minute=100_000, concurrent=800, budget=1000.0)
+    book = machine.coordinator._counters.book(who.id)
+    permits = [await machine.try_(0, who, 100, NANO) for _ in range(20)]
+    for permit in permits[:10]:
+        assert permit
+        permit.settle(40, 0.25)
+        permit.release()
+    assert machine.coordinator.told == 0
+    before, spent = book.tokens.used, book.budget("month").taken
+    await until(lambda: machine.coordinator.told > 0, within=5)
+    assert machine.coordinator.told == 1
+    assert book.tokens.used == before - 10 * 60
+    assert book.budget("month").taken == spent - 10 * NANO * 3 // 4
+    for permit in permits[10:15]:
+        assert permit
+        permit.settle(140, 1.5)  # more than was reserved
+        permit.release()
+    machine.pass_by(1)  # its slice is over
+    assert machine.coordinator.told == 2
+    for permit in permits[15:]:
+        assert permit
+        permit.settle(100, 1.0)
+        permit.release()
+    await machine.workers[0].aclose()
+    assert book.tokens.used == 10 * 40 + 5 * 140 + 5 * 100
+    budget = book.budget("month")
+    assert (budget.taken, budget.held) == ((10 * 25 + 5 * 150 + 5 * 100) * NANO // 100, 0)
+    assert book.running == 0
     assert not machine.coordinator._lent
 
 

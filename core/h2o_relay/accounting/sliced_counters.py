@@ -15,6 +15,9 @@ from .windows import SECOND, Clock
 
 TRIES: Final = 8  # slices that arrive too late to be used
 LATE: Final = 0.01  # seconds: a timer may be early by the grain of its clock
+TOGETHER: Final = (
+    0.01  # seconds for which what requests have not used is gathered before it is told
+)
 
 
 class SlicedCounters:
@@ -30,6 +33,8 @@ class SlicedCounters:
         self._parts: dict[str, _Part] = {}
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By key; there while somebody asks."""
+        self._owing: set[_Part] = set()
+        """What came of these is not told yet."""
 
     async def admit(self, caller: Caller, tokens: int, cost: int) -> Permit:
         """Raises LimitReached; Overloaded if the coordinator is too slow."""
@@ -43,7 +48,9 @@ class SlicedCounters:
                     return permit
                 self._close(caller.id)
                 found = await self._slices.take(self._worker, caller, tokens, cost)
-                self._parts[caller.id] = _Part(self._slices, caller.allowance, found, self._clock)
+                self._parts[caller.id] = _Part(
+                    self, self._slices, caller.allowance, found, self._clock
+                )
                 left = (found.until - self._clock.steady()) / SECOND
                 asyncio.get_running_loop().call_later(max(0.0, left) + LATE, self.sweep)
         raise Overloaded("The relay is too busy to count this request.", retry_after=SOON)
@@ -62,6 +69,18 @@ class SlicedCounters:
         """Give everything back."""
         for key in list(self._parts):
             self._close(key)
+        self._tell()
+
+    def owe(self, part: _Part) -> None:
+        """Tell in a moment what came of it, together with what follows until then."""
+        if not self._owing:
+            asyncio.get_running_loop().call_later(TOGETHER, self._tell)
+        self._owing.add(part)
+
+    def _tell(self) -> None:
+        owing, self._owing = self._owing, set()
+        for part in owing:
+            part.tell()
 
     def _by_itself(self, caller: Caller, tokens: int, cost: int) -> Permit | None:
         part = self._parts.get(caller.id)
@@ -81,11 +100,19 @@ class SlicedCounters:
 class _Part:
     """What is left of a slice."""
 
-    __slots__ = ("_clock", "_free", "_may", "_open", "_running", "_slice", "_slices", "until")
+    __slots__ = (
+        "_clock", "_counters", "_free", "_may", "_open", "_owed", "_running", "_slice", "_slices",
+        "until",
+    )  # fmt: skip
 
-    def __init__(self, slices: Slices, may: Allowance, found: Slice, clock: Clock) -> None:
+    def __init__(
+        self, counters: SlicedCounters, slices: Slices, may: Allowance, found: Slice, clock: Clock
+    ) -> None:
+        self._counters = counters
         self._slices = slices
         self._may = may
+        self._owed = Back()
+        """What is to be told."""
         self._slice = found
         self._free = replace(found.amounts)
         self._clock = clock
@@ -97,7 +124,7 @@ class _Part:
         """Not if the key's limits have changed meanwhile."""
         return (
             self._clock.steady() < self.until
-            and may == self._may
+            and (may is self._may or may == self._may)
             and fits(may, self._free, tokens, cost)
         )
 
@@ -128,15 +155,26 @@ class _Part:
         """Nothing more is let in; what is left goes back at once, the rest as requests end."""
         self._open = False
         free, self._free = self._free, Amounts()
-        back = Back(amounts=free, settled=free.cost, closed=True, last=not self._running)
-        self._slices.give(self._slice.number, back)
+        owed = self._owed
+        owed.amounts.requests += free.requests
+        owed.amounts.tokens += free.tokens
+        owed.amounts.running += free.running
+        owed.amounts.cost += free.cost
+        owed.settled += free.cost
+        owed.closed, owed.last = True, not self._running
+        self.tell()
 
     def settle(self, tokens: int, cost: int, held: int) -> None:
         """Tokens and money that a request has not used; if negative, has used beside."""
-        if self._may.budget is None:
-            cost = held = 0
-        back = Back(amounts=Amounts(tokens=tokens, cost=cost), settled=held)
-        self._slices.give(self._slice.number, back)
+        owed = self._owed
+        owed.amounts.tokens += tokens
+        if self._may.budget is not None:
+            owed.amounts.cost += cost
+            owed.settled += held
+        if self._open:
+            self._counters.owe(self)
+        else:
+            self.tell()
 
     def ended(self) -> None:
         """A request has."""
@@ -145,8 +183,15 @@ class _Part:
         if self._open:
             self._free.running += counted
         else:
-            back = Back(amounts=Amounts(running=int(counted)), last=not self._running)
-            self._slices.give(self._slice.number, back)
+            self._owed.amounts.running += counted
+            self._owed.last = not self._running
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell what has come of it since the last time."""
+        owed, self._owed = self._owed, Back()
+        if owed != Back():
+            self._slices.give(self._slice.number, owed)
 
 
 class _SlicedPermit(Permit):
