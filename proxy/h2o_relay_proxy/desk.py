@@ -6,7 +6,6 @@ the store.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,13 +15,16 @@ from typing import Any, Protocol
 from h2o_relay.accounting.caller import PAGE, Caller
 from h2o_relay.accounting.limits import Limits, allowed, allows
 from h2o_relay.accounting.prices import Prices
-from h2o_relay.accounting.record import Record
+from h2o_relay.accounting.record import Record, made
 from h2o_relay.accounting.ring import KeyRing
+from h2o_relay.answer import Answer
+from h2o_relay.chunks import Completion
 from h2o_relay.errors import ModelNotFound, RelayError, Unauthorized, UpstreamUnavailable
 from h2o_relay.forwarding import Forwarded
 from h2o_relay.kernel import PATIENCE, KernelAPI
 from h2o_relay.registry import not_found
 from h2o_relay.trace_headers import PASSED_ON
+from h2o_relay.tries import Tries
 from h2o_relay.types import Deployment
 
 from .behind_page import BehindPage
@@ -68,7 +70,9 @@ class Desk:
         """`stored` takes the requests that servers are asked with, the others take all."""
         self._kernel, self.ring, self.limits, self._prices = kernel, ring, limits, prices
         self.page = page
-        self._sinks, self._stored = tuple(sinks), stored
+        counting: Sequence[Sink] = sinks if metrics is None else [metrics, *sinks]
+        self._notes = tuple(sink.note for sink in counting)
+        self._stored = stored
         self.metrics, self._tracing = metrics, tracing
         self._running: dict[str, set[Exchange]] = {}
         ring.on_revoked(self._revoked)
@@ -105,15 +109,21 @@ class Desk:
 
     def _from(self, exchange: Exchange, caller: Caller) -> None:
         exchange.caller = caller
-        if caller.id.startswith(REVOCABLE):
-            self._running.setdefault(caller.id, set()).add(exchange)
+        running = self._running.get(caller.id)
+        if running is not None:
+            running.add(exchange)
+        elif caller.id.startswith(REVOCABLE):
+            self._running[caller.id] = {exchange}
 
     async def admit(self, exchange: Exchange, params: Mapping[str, Any]) -> str | None:
         """Let a request in whose caller has limits. For one that names no model, the name of that
         which was looked at; it must be asked for. Raises Forbidden, RateLimited, ModelNotFound.
         """
-        caller = exchange.caller
-        found, may = await self._allowed(caller, params.get("model")), caller.allowance
+        caller, model = exchange.caller, params.get("model")
+        found, may = self._chosen_now(caller, model), caller.allowance
+        if found is None:
+            await self._kernel.settled(PATIENCE)
+            found = self._chosen(caller, model)
         tokens, cost = 0, 0.0
         if may.tokens_per_minute is not None or may.budget is not None:
             prompt, answer = reserved(route_of(exchange.path), params)
@@ -122,19 +132,19 @@ class Desk:
                 members = self._kernel.members(found.name)
                 cost = prices.estimate(found.name, prompt, answer, members)
         permit = await self.limits.admit(caller, tokens, cost)
-        exchange.permit, exchange.reserved = permit, cost
         if permit is not None:
+            exchange.permit, exchange.reserved = permit, cost
             exchange.more = permit.standing.block
-        return found.name if params.get("model") is None else None
+        return found.name if model is None else None
 
-    async def _allowed(self, caller: Caller, name: Any) -> Deployment:
-        """Raises Forbidden for a model that the caller may not use. One that nobody has is waited
-        for while there are servers that nobody has looked at yet.
+    def _chosen_now(self, caller: Caller, name: Any) -> Deployment | None:
+        """None for a model that nobody has: it is waited for while there are servers that nobody
+        has looked at yet. Raises Forbidden for one that the caller may not use.
         """
-        with contextlib.suppress(ModelNotFound, UpstreamUnavailable):
+        try:
             return self._chosen(caller, name)
-        await self._kernel.settled(PATIENCE)
-        return self._chosen(caller, name)
+        except (ModelNotFound, UpstreamUnavailable):
+            return None
 
     def _chosen(self, caller: Caller, name: Any) -> Deployment:
         if name is None and caller.allowance.models:
@@ -152,7 +162,8 @@ class Desk:
             if not caller.allowance.models:
                 raise
             raise not_found(str(name), [model.name for model in self.visible(caller)]) from None
-        allowed(caller, found.name, "" if name is None else str(name))
+        if caller.allowance.models:
+            allowed(caller, found.name, "" if name is None else str(name))
         return found
 
     def _revoked(self, key: str) -> None:
@@ -186,9 +197,11 @@ class Desk:
         permit = exchange.permit
         try:
             record = self._record(exchange)
-            if permit is not None and _is_unknown(exchange, record):
+            if permit is None:
+                pass
+            elif _is_unknown(exchange, record):
                 record.cost = exchange.reserved or record.cost  # as its budget is told
-            elif permit is not None:
+            else:
                 tokens = (record.prompt_tokens or 0) + (record.completion_tokens or 0)
                 permit.settle(tokens, record.cost or 0.0)
         finally:
@@ -209,45 +222,62 @@ class Desk:
             log.exception("%s: could not be accounted for", request.id)
 
     def _tell(self, record: Record, trace: Trace | None = None) -> None:
-        if self.metrics is not None:
-            self.metrics.note(record)
+        for note in self._notes:
+            note(record)
         if self._tracing is not None:
             self._tracing.note(record, trace)
-        for sink in self._sinks:
-            sink.note(record)
         if self._stored is not None and record.method == "POST" and record.route[:4] == "/v1/":
             self._stored.note(record)
 
     def _record(self, exchange: Exchange) -> Record:
-        seconds, answer = monotonic() - exchange.came, exchange.answer
-        used, name = used_of(exchange), exchange.model
-        record = Record(
-            id=exchange.name, at=time.time() - seconds, method=exchange.method,
-            route=route_of(exchange.path), status=exchange.status or GONE, key=exchange.caller.id,
-            code=exchange.code, streamed=exchange.streamed, seconds=seconds,
-            aborted=exchange.gone and exchange.status < 400,  # else the connection refused the rest
-            prompt_tokens=used.prompt, completion_tokens=used.completion,
-            cached_tokens=used.cached, estimated=used.estimated,
-        )  # fmt: skip
+        """What its fields have as a default anyway is not written: this is for each request."""
+        came = exchange.came
+        seconds = monotonic() - came
+        record: Record = made(Record)
+        record.id, record.at = exchange.id.decode(), time.time() - seconds
+        record.method, record.route = exchange.method, route_of(exchange.path)
+        record.status, record.key = exchange.status or GONE, exchange.caller.id
+        record.seconds = seconds
+        if exchange.code is not None:
+            record.code = exchange.code
+        if exchange.streamed:
+            record.streamed = True
+        if exchange.gone and exchange.status < 400:  # else the connection refused the rest
+            record.aborted = True
+        answer = exchange.answer
+        used = NOTHING if answer is None else used_of(answer, exchange, record.route)
+        if used is not NOTHING:
+            record.prompt_tokens, record.completion_tokens = used.prompt, used.completion
+            record.cached_tokens, record.estimated = used.cached, used.estimated
         tries = exchange.tries
         if tries is None or not tries.count:
-            record.model = "" if name is None else self._known(name)
-            return record
-        deployment = self._find(tries.server) if answer is None else answer.deployment
-        if deployment is not None:
-            record.deployment = deployment.name
-            record.plugin, record.server = deployment.server.plugin or "", deployment.server.shown
-        record.model = tries.pool or tries.server
-        record.attempts, record.queued = tries.count, tries.queued
+            if exchange.model is not None:
+                record.model = self._known(exchange.model)
+        else:
+            self._asked(exchange, tries, record)
+        return record
+
+    def _asked(self, exchange: Exchange, tries: Tries, record: Record) -> None:
+        """What there is to say only where a server was asked."""
+        answer, record.attempts = exchange.answer, tries.count
+        if tries.queued:
+            record.queued = tries.queued
         if tries.begun_at:
             record.overhead = tries.overhead
-            record.first = max(0.0, tries.begun_at - exchange.came)
+            first = tries.begun_at - exchange.came
+            record.first = first if first > 0.0 else 0.0
+        deployment = self._find(tries.server) if answer is None else answer.deployment
+        model = record.model = tries.pool or tries.server
+        name = ""
+        if deployment is not None:
+            server, name = deployment.server, deployment.name
+            record.deployment, record.server = name, server.shown
+            record.plugin = server.plugin or ""
         prices = self._prices()
         if prices.models:
             record.cost = prices.cost(
-                record.model, record.deployment, used.prompt, used.completion, used.cached
+                model, name, record.prompt_tokens, record.completion_tokens, record.cached_tokens
             )
-        return record
 
     def _known(self, name: Any) -> str:
         found = self._find(name)
@@ -260,10 +290,9 @@ class Desk:
             return None
 
 
-def used_of(exchange: Exchange) -> Used:
+def used_of(answer: Answer | Completion | Forwarded, exchange: Exchange, route: str) -> Used:
     """What an answer has used, as far as is known."""
-    answer = exchange.answer
-    if answer is None or route_of(exchange.path) in COUNTING:
+    if route in COUNTING:
         return NOTHING
     if isinstance(answer, Forwarded):
         return of_bytes(*exchange.ends)

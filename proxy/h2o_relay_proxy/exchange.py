@@ -21,7 +21,7 @@ from .respond import JSON, Header, new_id
 
 if TYPE_CHECKING:
     from h2o_relay.accounting.permits import Permit
-    from h2o_relay.accounting.ring import Proof
+    from h2o_relay.accounting.proof import Proof
     from h2o_relay.answer import Answer
     from h2o_relay.chunks import Completion
     from h2o_relay.forwarding import Forwarded

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from .respond import Header
 
 if TYPE_CHECKING:
-    from h2o_relay.accounting.ring import Proof
+    from h2o_relay.accounting.proof import Proof
 
     from .exchange import Exchange
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import httptools
 
-from h2o_relay.accounting.ring import Proof
+from h2o_relay.accounting.proof import Proof
 from h2o_relay.errors import (
     HeadersTooLarge,
     InvalidRequest,

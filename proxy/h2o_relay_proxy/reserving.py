@@ -25,9 +25,11 @@ COUNTING: Final = frozenset(
 """Paths that tell numbers of tokens, and use none."""
 SILENT: Final = frozenset(f"/v1{path}" for path in KNOWN)
 """Paths whose answers are not made of tokens."""
-PROMPTS: Final = (
-    "messages", "prompt", "system", "input", "instructions", "query", "queries",
-    "documents", "texts", "items", "text_1", "text_2", "data_1", "data_2",
+PROMPTS: Final = frozenset(
+    {
+        "messages", "prompt", "system", "input", "instructions", "query", "queries",
+        "documents", "texts", "items", "text_1", "text_2", "data_1", "data_2",
+    }
 )  # fmt: skip
 """Where OpenAI's, Anthropic's and vLLM's request models have what a model reads."""
 UNREAD: Final = frozenset(
@@ -36,6 +38,8 @@ UNREAD: Final = frozenset(
 """Fields within them whose text no model reads: pictures and files, which nobody can count here."""
 LENGTHS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 CHOICES: Final = ("n", "best_of")
+SEVERAL: Final = frozenset({*CHOICES, "prompt"})
+"""Without these there is one answer."""
 ANSWER: Final = 1024
 """Tokens of an answer whose request names no length."""
 
@@ -44,17 +48,25 @@ def reserved(route: str, params: Mapping[str, Any]) -> tuple[int, int]:
     """Tokens of a request's prompt, and of its longest answer; `route` is that of `route_of`."""
     if route in COUNTING:
         return 0, 0
-    words, ids = _read([params.get(name) for name in PROMPTS])
-    if params.get("tools"):
-        words.append(orjson.dumps(params["tools"]).decode())
+    words, ids = _read([*map(params.__getitem__, PROMPTS.intersection(params))])
+    tools = params.get("tools")
+    if tools:
+        words.append(orjson.dumps(tools).decode())
     prompt = likely("\n".join(words)) + ids
-    return prompt, 0 if route in SILENT else _longest(params) * _answers(params)
+    if route in SILENT:
+        return prompt, 0
+    longest = _longest(params)
+    return prompt, longest if SEVERAL.isdisjoint(params) else longest * _answers(params)
 
 
 def _longest(params: Mapping[str, Any]) -> int:
     """Of several lengths nobody knows which the server goes by."""
-    given = [params[name] for name in LENGTHS if type(params.get(name)) is int]
-    return max((length for length in given if length >= 0), default=ANSWER)
+    longest = -1
+    for name in LENGTHS:
+        length = params.get(name)
+        if type(length) is int and length > longest:
+            longest = length
+    return ANSWER if longest < 0 else longest
 
 
 def _answers(params: Mapping[str, Any]) -> int:
@@ -71,14 +83,21 @@ def _read(left: list[Any]) -> tuple[list[str], int]:
     while left:
         value = left.pop()
         kind = type(value)
-        if kind is str:
+        if kind is dict:
+            if not UNREAD.isdisjoint(value):
+                value = {name: item for name, item in value.items() if name not in UNREAD}
+            for item in value.values():  # nearly always those of a message: a role, a text
+                if type(item) is str:
+                    words.append(item)
+                else:
+                    left.append(item)
+        elif kind is str:
             words.append(value)
         elif kind is int:
             ids += 1
-        elif kind is list and set(map(type, value)) == {int}:
-            ids += len(value)
         elif kind is list:
-            left += value
-        elif kind is dict:
-            left += [item for name, item in value.items() if name not in UNREAD]
+            if value and type(value[0]) is int and set(map(type, value)) == {int}:
+                ids += len(value)
+            else:
+                left += value
     return words, ids

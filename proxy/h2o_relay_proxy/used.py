@@ -29,14 +29,18 @@ NOTHING = Used()
 
 def of_usage(usage: Mapping[str, Any] | None) -> Used:
     """From a `usage` of chat or text completions, or whatever a server has in its place."""
-    if not usage or not isinstance(usage, Mapping):
+    if not usage or not (type(usage) is dict or isinstance(usage, Mapping)):
         return NOTHING
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if type(prompt) is not int or prompt < 0:
+        prompt = None
+    if type(completion) is not int or completion < 0:
+        completion = None
     details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    return Used(
-        _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")),
-        _count(cached), usage.get("estimated") is True,
-    )  # fmt: skip
+    if type(cached) is not int or cached < 0:
+        cached = None
+    return Used(prompt, completion, cached, usage.get("estimated") is True)
 
 
 def of_bytes(head: bytes, tail: bytes) -> Used:
@@ -51,7 +55,3 @@ def of_bytes(head: bytes, tail: bytes) -> Used:
     if prompt is not None:
         prompt += sum(found.get(name, 0) for name in CACHES)
     return Used(prompt, found.get("completion_tokens", found.get("output_tokens")), cached)
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None

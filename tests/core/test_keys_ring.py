@@ -21,7 +21,8 @@ from sqlalchemy import text
 from h2o_relay.accounting import ring as module
 from h2o_relay.accounting.caller import OPEN, PAGE
 from h2o_relay.accounting.keys import Snapshot
-from h2o_relay.accounting.ring import ADMIN, KeyRing, Proof
+from h2o_relay.accounting.proof import Proof
+from h2o_relay.accounting.ring import ADMIN, KeyRing
 from h2o_relay.errors import Overloaded, StoreError, Unauthorized
 from h2o_relay.store import Keys, Store
 from h2o_relay.store.lasting import LastingStore

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 
 import pytest
@@ -10,7 +11,14 @@ import pytest
 from h2o_relay.accounting.books import LocalCounters
 from h2o_relay.accounting.caller import OPEN, Allowance, Caller
 from h2o_relay.accounting.limits import Limits, allowed, allows, open_counters
-from h2o_relay.accounting.permits import LimitReached, Permit, QuotaExceeded, duration
+from h2o_relay.accounting.permits import (
+    LimitReached,
+    Permit,
+    QuotaExceeded,
+    Standing,
+    duration,
+)
+from h2o_relay.accounting.windows import SECOND
 from h2o_relay.errors import Forbidden, Overloaded, RateLimited
 from h2o_relay.settings import SettingError
 
@@ -53,6 +61,13 @@ async def test_who_has_no_limits_needs_no_permit(limits: Limits) -> None:
         admission.send(None)
     assert ended.value.value is None
     assert await limits.admit(caller(models=("a",)), 1, 1.0) is None
+
+
+async def test_where_it_is_counted_here_nothing_is_waited_for(limits: Limits) -> None:
+    admission = limits.admit(caller(requests_per_minute=1, budget=1.0), 5, 0.5)
+    with pytest.raises(StopIteration) as ended:
+        admission.send(None)
+    assert isinstance(ended.value.value, Permit)
 
 
 async def test_requests_per_minute(limits: Limits, still: Standstill) -> None:
@@ -184,6 +199,67 @@ async def test_headers(limits: Limits, still: Standstill) -> None:
     error = await refused(limits, caller("key_2", requests_per_minute=1))
     assert headers(error)["x-ratelimit-reset-requests"] == "20ms"
     assert headers(error)["x-ratelimit-remaining-requests"] == "0"
+
+
+@pytest.mark.parametrize("requests", [None, 0, 3])
+@pytest.mark.parametrize("tokens", [None, 100])
+@pytest.mark.parametrize("waits", [0, 1, 59 * SECOND, 60 * SECOND, 61 * SECOND + 7])
+def test_headers_as_they_are_sent(requests: int | None, tokens: int | None, waits: int) -> None:
+    """Also those of who has used more than it may."""
+    may = Allowance(requests_per_minute=requests, tokens_per_minute=tokens)
+    for used in (0, 2, 5, 1000):
+        standing = Standing(may, used, 10 * used, waits, waits // 2)
+        assert standing.block == b"".join(b"%b: %b\r\n" % each for each in standing.headers)
+        limited = (requests is not None) + (tokens is not None)
+        assert len(standing.headers) == 3 * limited
+
+
+async def test_what_is_told_is_what_the_books_say(limits: Limits, still: Standstill) -> None:
+    """Step by step, against sums over a list of all that was let in."""
+    dice = random.Random(3)
+    counters = limits._counters
+    assert isinstance(counters, LocalCounters)
+    who = caller(requests_per_minute=30, tokens_per_minute=900, concurrent=9, budget=5.0,
+                 budget_period="total")  # fmt: skip
+    let_in: list[list[int]] = []  # when, tokens
+    running: list[tuple[Permit, list[int], int, float]] = []
+    spent = 0
+    for _ in range(3000):
+        still.pass_by(dice.choice([0, 0, 0.01, 0.7, 3]))
+        recent = [each for each in let_in if each[0] > still.steady - 60 * SECOND]
+        if running and dice.random() < 0.5:
+            permit, mine, tokens, cost = running.pop(dice.randrange(len(running)))
+            really, paid = dice.choice([0, tokens, tokens + 30, tokens // 2]), cost / 2
+            permit.settle(really, paid)
+            permit.settle(really + 7, paid)  # once only
+            permit.release()
+            permit.release()
+            spent += round((paid - cost) * NANO)
+            if really > tokens:
+                let_in.append([still.steady, really - tokens, 0])
+            elif mine in recent:
+                mine[1] -= tokens - really
+            continue
+        tokens, cost = dice.choice([0, 10, 40, 200]), dice.choice([0.0, 0.002, 0.01])
+        used, times = sum(each[1] for each in recent), sum(each[2] for each in recent)
+        fits = (
+            times < 30 and (used + tokens <= 900 or not tokens) and len(running) < 9
+            and (spent + round(cost * NANO) <= 5 * NANO or not cost)
+        )  # fmt: skip
+        try:
+            permit = counters.take(who, tokens, round(cost * NANO))
+        except LimitReached:
+            assert not fits
+            continue
+        assert fits
+        spent += round(cost * NANO)
+        let_in.append([still.steady, tokens, 1])
+        running.append((permit, let_in[-1], tokens, cost))
+        told = headers(permit)
+        assert told["x-ratelimit-remaining-requests"] == str(29 - times)
+        assert told["x-ratelimit-remaining-tokens"] == str(max(0, 900 - used - tokens))
+        assert told["x-ratelimit-reset-requests"] == "1m0s"
+        assert told["x-ratelimit-reset-tokens"] == ("1m0s" if used + tokens else "0s")
 
 
 @pytest.mark.parametrize(

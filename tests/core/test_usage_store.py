@@ -6,12 +6,13 @@ import asyncio
 import math
 import subprocess
 import sys
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from h2o_relay.accounting.record import Record
+from h2o_relay.accounting.record import Record, made
 from h2o_relay.accounting.usage_query import UsageQuery, UsageRow, read_report
 from h2o_relay.errors import StoreError
 from h2o_relay.store import Store, UsageStore
@@ -45,7 +46,48 @@ async def test_every_field_is_kept(store: Store, usage: UsageStore) -> None:
     assert row.pop("day") == NOW // DAY
     assert row.pop("bucket") > 0
     assert row == {name: getattr(full, name) for name in row}
-    assert len(row) == len(Record.__slots__) - 1
+    assert len(row) == len(fields(Record)) - 1
+
+
+def test_a_record_of_which_little_is_written_is_as_whole_as_any() -> None:
+    little = made(Record)
+    little.id, little.at, little.method, little.route, little.status = "r", NOW, "GET", "/", 200
+    whole = Record(id="r", at=NOW, method="GET", route="/", status=200)
+    assert (little, asdict(little), repr(little)) == (whole, asdict(whole), repr(whole))
+    assert replace(little, code="x") == replace(whole, code="x")
+    assert module._values("y", little) == module._values("y", whole)
+
+
+async def test_a_batch_holds_nobody_up(usage: UsageStore) -> None:
+    """Its rows are made a few at a time."""
+    turns = 0
+
+    async def wait() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(wait())
+    rows = [(f"y-{number}", record(str(number))) for number in range(10 * module.PIECE)]
+    taking = asyncio.create_task(usage.add(rows))
+    made = module._values
+    longest = since = 0
+
+    def counted(id: str, record: Record) -> tuple[Any, ...]:
+        nonlocal longest, since
+        since = 0 if turns != counted.turn else since + 1  # type: ignore[attr-defined]
+        counted.turn = turns  # type: ignore[attr-defined]
+        longest = max(longest, since + 1)
+        return made(id, record)
+
+    counted.turn = -1  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_values", counted)
+        await taking
+    other.cancel()
+    assert longest == module.PIECE
+    assert sum(row.requests for row in (await told(usage)).values()) == len(rows)
 
 
 async def test_what_they_come_to(usage: UsageStore) -> None:

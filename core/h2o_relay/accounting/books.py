@@ -6,8 +6,8 @@ from itertools import islice
 from weakref import WeakValueDictionary
 
 from .caller import Allowance, Caller, Period
-from .permits import Permit, Standing, nanos, too_dear, too_fast, too_many
-from .windows import Calendar, Cell, Clock, Window
+from .permits import Permit, Standing, too_dear, too_fast, too_many, whole
+from .windows import WINDOW, Calendar, Cell, Clock, Window
 
 KEPT = 8  # periods whose spending is remembered, for requests that run across midnight
 LOOKS = 2  # books that are looked at for each new one, whether they can be forgotten
@@ -71,19 +71,25 @@ class Book:
             for label, budget in self._budgets.items()
         )
 
-    def check(self, may: Allowance, tokens: int, cost: int, now: int) -> None:
-        """Whether one request fits; `cost` in billionths, `now` in nanoseconds.
+    def check(self, may: Allowance, tokens: int, cost: int, now: int) -> Budget | None:
+        """Whether one request fits; `cost` in billionths, `now` in nanoseconds. The present budget
+        of who has one. What has limits was looked at as of `now` then.
 
         Raises LimitReached: for the budget first, as waiting does not help there.
         """
-        if may.budget is not None and cost > 0:
+        budget = None
+        if may.budget is not None:
             budget = self.budget(may.budget_period)
-            if budget.total + cost > nanos(may.budget):
+            if cost > 0 and budget.taken + budget.others + cost > whole(may.budget):
                 left = self._calendar.left(may.budget_period)
                 raise too_dear(budget.total, budget.held, cost, left, self.standing(may, now))
-        self._check_rates(may, tokens, now)
+        requests, most = may.requests_per_minute, may.tokens_per_minute
+        full = requests is not None and self.requests.look(now) >= requests
+        if (most is not None and self.tokens.look(now) + tokens > most and tokens > 0) or full:
+            self._check_rates(may, tokens, now)
         if may.concurrent is not None and self.running >= may.concurrent:
             raise too_many(may.concurrent, self.standing(may, now))
+        return budget
 
     def _check_rates(self, may: Allowance, tokens: int, now: int) -> None:
         a_request: int | None = 0
@@ -121,6 +127,41 @@ class Book:
         self.running += running
         return Ticket(self, per_request, per_token, budget)
 
+    def let_in(
+        self, may: Allowance, tokens: int, cost: int, budget: Budget | None, clock: Clock, now: int
+    ) -> BookPermit:
+        """Count one request: `take`, right after `check` has looked at it as of the same `now`."""
+        requests = used = requests_reset = tokens_reset = 0
+        cell = None
+        if may.requests_per_minute is not None:
+            window = self.requests
+            requests_reset = window.add(1, now).at + WINDOW - now
+            requests = window.used
+        if may.tokens_per_minute is not None:
+            window = self.tokens
+            cell = window.add(tokens, now)
+            used = window.used
+            tokens_reset = cell.at + WINDOW - now if used else 0
+        if budget is not None:
+            budget.taken += cost
+            budget.held += cost
+        self.running += 1
+        standing = Standing(may, requests, used, requests_reset, tokens_reset)
+        return BookPermit(standing, self, cell, budget, tokens, cost, clock)
+
+    def settle(
+        self, cell: Cell | None, budget: Budget | None, tokens: int, cost: int, held: int, now: int
+    ) -> None:
+        """As `Ticket.settle`; `cell` and `budget` are where it was counted."""
+        if cell is not None:
+            if tokens > 0:
+                self.tokens.give(cell, tokens)
+            elif tokens < 0:
+                self.tokens.add(-tokens, now)
+        if budget is not None:
+            budget.taken -= cost
+            budget.held -= held
+
 
 class Ticket:
     """Where something was counted, so that it can be given back at the same place."""
@@ -145,38 +186,37 @@ class Ticket:
         """Give back tokens and money that were not used, and `held` of what is reserved. If they
         are negative, more was used: the tokens count from `now` on.
         """
-        if self._tokens is not None:
-            if tokens > 0:
-                self._book.tokens.give(self._tokens, tokens)
-            elif tokens < 0:
-                self._book.tokens.add(-tokens, now)
-        if self._budget is not None:
-            self._budget.taken -= cost
-            self._budget.held -= held
+        self._book.settle(self._tokens, self._budget, tokens, cost, held, now)
 
 
 class BookPermit(Permit):
     """One request's place in a book."""
 
-    __slots__ = ("_clock", "_ticket", "_tokens", "estimate")
+    __slots__ = ("_book", "_budget", "_cell", "_clock", "_tokens", "estimate")
 
     def __init__(
-        self, standing: Standing, ticket: Ticket, tokens: int, cost: int, clock: Clock
-    ) -> None:
-        super().__init__(standing)
-        self._ticket = ticket
+        self, standing: Standing, book: Book, cell: Cell | None, budget: Budget | None,
+        tokens: int, cost: int, clock: Clock,
+    ) -> None:  # fmt: skip
+        self.standing = standing
+        self._settled = self._released = False
+        self._book = book
+        self._cell = cell
+        self._budget = budget
         self._tokens = tokens
         self.estimate = cost
         """In billionths."""
         self._clock = clock
 
     def _settle(self, tokens: int | None, cost: int | None) -> None:
+        estimate = self.estimate
         unused = 0 if tokens is None else self._tokens - tokens
-        unspent = 0 if cost is None else self.estimate - cost
-        self._ticket.settle(unused, unspent, self.estimate, self._clock.steady())
+        unspent = 0 if cost is None else estimate - cost
+        now = self._clock.steady()
+        self._book.settle(self._cell, self._budget, unused, unspent, estimate, now)
 
     def _release(self) -> None:
-        self._ticket.give(0, 1)
+        self._book.running -= 1
 
 
 class LocalCounters:
@@ -231,14 +271,18 @@ class LocalCounters:
 
     def take(self, caller: Caller, tokens: int, cost: int) -> BookPermit:
         """As `admit`, at once. Raises LimitReached."""
-        self.book(caller.id).check(caller.allowance, tokens, cost, self._clock.steady())
-        return self.count(caller, tokens, cost)
+        book, may = self._books.get(caller.id) or self.book(caller.id), caller.allowance
+        clock = self._clock
+        now = clock.steady()
+        return book.let_in(may, tokens, cost, book.check(may, tokens, cost, now), clock, now)
 
     def count(self, caller: Caller, tokens: int, cost: int) -> BookPermit:
         """Without asking whether it fits: what somebody else has let in."""
         book, may, now = self.book(caller.id), caller.allowance, self._clock.steady()
-        ticket = book.take(may, 1, tokens, 1, cost, now)
-        return BookPermit(book.standing(may, now), ticket, tokens, cost, self._clock)
+        book.requests.look(now)
+        book.tokens.look(now)
+        budget = None if may.budget is None else book.budget(may.budget_period)
+        return book.let_in(may, tokens, cost, budget, self._clock, now)
 
     def seed(self, key: str, period: Period, spent: int) -> None:
         """What was spent in the present period, if that is more than is known here."""

@@ -50,7 +50,9 @@ class Limits:
         self, counters: Counters | None = None, clock: Clock | None = None, *,
         seeded: bool = True,
     ) -> None:  # fmt: skip
-        self._counters = LocalCounters(clock) if counters is None else counters
+        self._counters = counted = LocalCounters(clock) if counters is None else counters
+        self._take = counted.take if type(counted) is LocalCounters else None
+        """Where nothing is to be waited for."""
         self.seeded = seeded
         """False until `seed` has told what was spent before: callers with a budget are answered
         503 then, as nobody knows what is left of it."""
@@ -78,6 +80,8 @@ class Limits:
         if may.budget is not None and not self.seeded:
             message = "What is left of the API key's budget is not known yet."
             raise Overloaded(message, code="budget_unknown", retry_after=SOON)
+        if self._take is not None:
+            return self._take(caller, tokens, nanos(cost))
         return await self._counters.admit(caller, tokens, nanos(cost))
 
     def seed(self, key: str, period: Period, spent: float) -> None:

@@ -30,7 +30,14 @@ PERIODS: Final[dict[Period, str]] = {"day": "today", "month": "this month", "tot
 
 def nanos(cost: float) -> int:
     """Billionths of the currency."""
-    return max(0, round(cost * NANO))
+    found = round(cost * NANO)
+    return found if found > 0 else 0
+
+
+@lru_cache(maxsize=1024)
+def whole(budget: float) -> int:
+    """`nanos` of a budget, which is the same for all requests of a key."""
+    return nanos(budget)
 
 
 def duration(seconds: float) -> str:
@@ -48,6 +55,21 @@ def _duration(left: int) -> str:
     if hours:
         return f"{hours}h{minutes}m{rest}s"
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+@lru_cache(maxsize=1024)
+def _reset(left: int) -> bytes:
+    """Nanoseconds as a header tells them: the same few, since who is let in has used the limit."""
+    return duration(left / SECOND).encode()
+
+
+def _lines(what: bytes) -> bytes:
+    names = b"limit-%b: %%d\r\n", b"remaining-%b: %%d\r\n", b"reset-%b: %%b\r\n"
+    return b"".join([b"x-ratelimit-" + name % what for name in names])
+
+
+REQUEST_LINES: Final = _lines(b"requests")
+TOKEN_LINES: Final = _lines(b"tokens")
 
 
 @dataclass(slots=True)
@@ -76,14 +98,23 @@ class Standing:
     @property
     def block(self) -> bytes:
         """The headers as they are sent, a line end after each."""
-        return b"".join([b"%b: %b\r\n" % header for header in self.headers])
+        may = self.allowance
+        requests, tokens = may.requests_per_minute, may.tokens_per_minute
+        found = b""
+        if requests is not None:
+            left = requests - self.requests
+            found = REQUEST_LINES % (requests, left if left > 0 else 0, _reset(self.requests_reset))
+        if tokens is not None:
+            left = tokens - self.tokens
+            found += TOKEN_LINES % (tokens, left if left > 0 else 0, _reset(self.tokens_reset))
+        return found
 
     @staticmethod
     def _of(what: bytes, limit: int, used: int, reset: int) -> Headers:
         return (
             (b"x-ratelimit-limit-" + what, b"%d" % limit),
             (b"x-ratelimit-remaining-" + what, b"%d" % max(0, limit - used)),
-            (b"x-ratelimit-reset-" + what, duration(reset / SECOND).encode()),
+            (b"x-ratelimit-reset-" + what, _reset(reset)),
         )
 
 
@@ -182,7 +213,9 @@ class Permit:
         """What it really was, in place of what was estimated; None where nobody knows, and the
         estimate stays. Only the first call counts.
         """
-        self.settle_nanos(tokens, None if cost is None else nanos(cost))
+        if not self._settled:
+            self._settled = True
+            self._settle(tokens, None if cost is None else nanos(cost))
 
     def settle_nanos(self, tokens: int | None, cost: int | None) -> None:
         """The same in billionths."""
@@ -196,7 +229,8 @@ class Permit:
         """
         if not self._released:
             self._released = True
-            self.settle_nanos(None, None)
+            if not self._settled:
+                self.settle_nanos(None, None)
             self._release()
 
     def _settle(self, tokens: int | None, cost: int | None) -> None:

@@ -23,6 +23,8 @@ class Price:
 
     def cost(self, prompt: int, completion: int, cached: int) -> float:
         """Of so many tokens; `cached` are among those of the prompt."""
+        if not cached:
+            return (prompt * self.input + completion * self.output) / PER
         cached = min(cached, prompt)
         reused = self.input if self.cached_input is None else self.cached_input
         paid = (prompt - cached) * self.input + cached * reused + completion * self.output
@@ -31,7 +33,8 @@ class Price:
     @property
     def dearest_input(self) -> float:
         """Of a million tokens of a prompt, whether they are cached or not."""
-        return max(self.input, self.cached_input or 0.0)
+        cached = self.cached_input
+        return self.input if cached is None or cached <= self.input else cached
 
     def written(self) -> dict[str, float]:
         """As in the configuration file."""
@@ -102,12 +105,13 @@ class Prices:
         tokens, none of them cached, and the longest answer. `members` are who may answer in the
         place of a pool: the dearest counts. 0 where nothing has a price.
         """
-        found = [self.of(name) for name in (model, *members)]
-        return max(
-            ((prompt * price.dearest_input + max_tokens * price.output) / PER
-             for price in found if price is not None),
-            default=0.0,
-        )  # fmt: skip
+        most = 0.0
+        for name in (model, *members):
+            price = self.of(name)
+            if price is not None:
+                cost = (prompt * price.dearest_input + max_tokens * price.output) / PER
+                most = cost if cost > most else most
+        return most
 
     def written(self) -> dict[str, Any]:
         """As in the configuration file; empty where there is no price."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)  # without slots, so that its class has the defaults: see `made`
 class Record:
     """Holds no prompt, no answer and no secret. Durations are seconds."""
 
@@ -49,3 +51,9 @@ class Record:
     """What the relay itself took until then."""
     cost: float | None = None
     """In the currency of the configured prices; None where the model has no price."""
+
+
+made: Final[Callable[[type[Record]], Record]] = object.__new__
+"""A record in which nothing is written yet: `__init__` takes 24 fields, most of which are mostly as
+their defaults. What has none must be set: `id`, `at`, `method`, `route` and `status`.
+"""

@@ -18,7 +18,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from ..api_keys import ApiKeys
 from ..errors import Overloaded, RelayError, Unauthorized
@@ -26,6 +26,7 @@ from ..settings import Settings
 from .caller import OPEN, PAGE, Caller
 from .credentials import credentials
 from .keys import KeySource, Snapshot
+from .proof import STRANGER, Proof
 from .secret import digester
 
 REFRESH = 2.0  # seconds between looks at the store's revision
@@ -44,24 +45,6 @@ Headers = Iterable[tuple[bytes, bytes]]
 Entry = tuple[bytes, float, Caller]
 """A digest, the Unix time until when it is good, and who presents it."""
 log = logging.getLogger(__name__)
-
-
-class Proof(NamedTuple):
-    """Who a request is from, and for how long the same words prove it."""
-
-    words: bytes
-    """What was presented."""
-    version: tuple[int, int]
-    """Of the store's keys and of the others."""
-    until: float
-    """Unix time."""
-    caller: Caller
-
-    def __repr__(self) -> str:
-        return f"Proof({self.caller.id!r})"  # the words are keys
-
-
-STRANGER: Final = Proof(b"", (-1, -1), 0.0, OPEN)
 
 
 class KeyRing:
@@ -140,10 +123,7 @@ class KeyRing:
         own words alone, which tells it nothing.
         """
         presented = credentials(headers)
-        if (
-            last is not None and hmac.compare_digest(last.words, b"\n".join(presented))
-            and self.holds(last)
-        ):  # fmt: skip
+        if last is not None and last.is_of(presented) and self.holds(last):
             return last
         return self._find(presented)
 

@@ -78,7 +78,8 @@ class Window:
             last = cells[-1]
             if at <= last.at or (len(cells) >= CELLS and at - last.first < GRAIN):
                 last.amount += amount
-                last.at = max(last.at, at)
+                if at > last.at:
+                    last.at = at
                 return last
         cell = Cell(amount, at)
         cells.append(cell)

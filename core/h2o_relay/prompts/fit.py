@@ -19,9 +19,12 @@ Render = Callable[[Sequence[Message]], Awaitable[Rendered]]
 Count = Callable[[str], Awaitable[int | None]]
 """Tokens of a prompt as the server counts them; None where it cannot."""
 
+DIGIT, MARK = 1.0, 0.8
+DIGITS: Final = bytes(range(0x30, 0x3A))
+MARKS: Final = b"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 WEIGHTS: Final = (
-    (bytes(range(0x30, 0x3A)), 1.0),
-    (b"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", 0.8),
+    (DIGITS, DIGIT),
+    (MARKS, MARK),
     (bytes(range(0xC2, 0xE0)), 0.8),
     (bytes(range(0xE0, 0xF0)), 1.8),
     (bytes(range(0xF0, 0xF5)), 2.5),
@@ -105,6 +108,12 @@ def likely(text: str) -> int:
 
 
 def _weighed(text: str) -> float:
+    if text.isascii():  # nearly always: nothing that the other kinds would find
+        rest = text.encode()
+        others = rest.translate(None, DIGITS)
+        plain = others.translate(None, MARKS)
+        tokens = (len(rest) - len(others)) * DIGIT + (len(others) - len(plain)) * MARK
+        return tokens + len(plain) / CHARS_PER_TOKEN
     rest = text.encode("utf-8", "replace").translate(None, CONTINUED)
     tokens = 0.0
     for kind, weight in WEIGHTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections import defaultdict
@@ -42,6 +43,7 @@ WHOLE = ("prompt_tokens", "completion_tokens", "cached_tokens")
 NUMBERS = ("at", "seconds", "queued", "overhead")
 STEPS = 40  # buckets that a decade of durations is cut into: 6 % each
 SHORTEST = 1e-3  # seconds
+PIECE = 25  # rows that are made at a time, while everybody else waits
 MOST_NAMES = 10_000
 MOST_PERCENTILES = 1000  # groups that these are worked out for
 
@@ -56,7 +58,10 @@ class UsageStore:
         """Requests by ids of their rows (40 characters at most), all of them or none. With `again`
         those that are there already are left out.
         """
-        values = [_values(id, record) for id, record in rows]
+        values: list[Row] = []
+        for place in range(0, len(rows), PIECE):  # here, and not in the thread: it would not let go
+            values += [_values(id, record) for id, record in rows[place : place + PIECE]]
+            await asyncio.sleep(0)
 
         def work(session: Session) -> None:
             new = values
@@ -155,26 +160,29 @@ def _values(id: str, record: Record) -> Row:
     """
     if not _is_sound(record):
         record = _mended(record)
-    names = (record.key, record.model, record.deployment, record.plugin, record.server)
-    routed = (record.method, record.route, record.code or "")
-    key, model, deployment, plugin, server = _cleaned(names)
-    method, route, code = _cleaned(routed)
+    key, model, deployment, plugin, server, method, route, code = _cleaned(
+        record.key, record.model, record.deployment, record.plugin, record.server,
+        record.method, record.route, record.code or "",
+    )  # fmt: skip
     at, seconds = record.at, record.seconds
     return (
-        id, at, day_of(at), key[:255], model, deployment, plugin, server,
-        _text(record.id), method[:32], route, record.status, code, record.streamed,
-        record.aborted, record.attempts, record.prompt_tokens, record.completion_tokens,
-        record.cached_tokens, record.estimated, seconds, record.queued, record.first,
-        record.overhead, record.cost, bucket_of(seconds),
+        id, at, day_of(at), key, model, deployment, plugin, server, _text(record.id), method, route,
+        record.status, code, record.streamed, record.aborted, record.attempts, record.prompt_tokens,
+        record.completion_tokens, record.cached_tokens, record.estimated, seconds, record.queued,
+        record.first, record.overhead, record.cost, bucket_of(seconds),
     )  # fmt: skip
 
 
 def _is_sound(record: Record) -> bool:
     """Whether all numbers are as nearly always: finite, and such as an integer takes."""
-    tokens = (record.prompt_tokens or 0, record.completion_tokens or 0, record.cached_tokens or 0)
+    prompt, completion = record.prompt_tokens or 0, record.completion_tokens or 0
     times = record.at + record.seconds + record.queued + record.overhead + (record.first or 0.0)
-    least, most = min(tokens), max(tokens)
-    return least >= -LARGEST and most <= LARGEST and math.isfinite(times + (record.cost or 0.0))
+    return (
+        math.isfinite(times + (record.cost or 0.0))
+        and -LARGEST <= prompt <= LARGEST
+        and -LARGEST <= completion <= LARGEST
+        and -LARGEST <= (record.cached_tokens or 0) <= LARGEST
+    )
 
 
 def _mended(record: Record) -> Record:
@@ -185,9 +193,11 @@ def _mended(record: Record) -> Record:
 
 
 @lru_cache(maxsize=4096)
-def _cleaned(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """The same few for nearly all requests."""
-    return tuple(map(_text, texts))
+def _cleaned(key: str, *others: str) -> tuple[str, ...]:
+    """The same few for nearly all requests. The method is the sixth."""
+    found = [_text(other) for other in others]
+    found[4] = found[4][:32]
+    return _text(key)[:255], *found
 
 
 @lru_cache(maxsize=8)
@@ -217,7 +227,9 @@ def _number(number: float | None) -> float | None:
 
 def bucket_of(seconds: float) -> int:
     """Of durations that are told apart: `STEPS` to a decade."""
-    return max(0, math.ceil(STEPS * math.log10(max(seconds, SHORTEST) / SHORTEST)))
+    if seconds <= SHORTEST:
+        return 0
+    return math.ceil(STEPS * math.log10(seconds / SHORTEST))
 
 
 def seconds_of(bucket: int) -> float:

@@ -28,14 +28,16 @@ class Backlog(Generic[T]):
         self._call = threading.Event()
         self._called = False
         self._end = threading.Event()
+        self._ended = False
         self._thread: threading.Thread | None = None
 
     def put(self, item: T) -> None:
         """Takes a microsecond or two; for one thread."""
-        if len(self._items) >= self._most or self._end.is_set():
+        items = self._items
+        if len(items) >= self._most or self._ended:
             self.lost += 1
             return
-        self._items.append(item)
+        items.append(item)
         if not self._called:
             self._called = True
             self._call.set()
@@ -68,6 +70,7 @@ class Backlog(Generic[T]):
 
     def close(self, seconds: float) -> None:
         """Take no more, and wait so long at most until all is done. Blocks."""
+        self._ended = True
         self._end.set()
         self._call.set()
         if self._thread is None:

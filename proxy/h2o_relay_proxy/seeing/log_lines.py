@@ -4,10 +4,9 @@ characters, whatever a name holds.
 
 from __future__ import annotations
 
-from dataclasses import fields
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -17,21 +16,26 @@ from h2o_relay.commands.printable import one_line
 from .vocabulary import OTHER, error_codes
 
 LONGEST: Final = 300  # characters of a text
-NAMES: Final = tuple(field.name for field in fields(Record) if field.name != "at")
 CODES: Final = error_codes()
 
 
 def as_json(record: Record) -> bytes:
     """One JSON object: `time` in UTC, then the fields of `Record`."""
     moment = datetime.fromtimestamp(record.at, UTC).isoformat(timespec="milliseconds")
-    told: dict[str, Any] = {"time": moment.replace("+00:00", "Z")}
-    for name in NAMES:
-        value = getattr(record, name)
-        if isinstance(value, str):
-            value = _code(value) if name == "code" else _text(value)
-        elif isinstance(value, float):
-            value = round(value, 6)
-        told[name] = value
+    first, cost, code = record.first, record.cost, record.code
+    told = {
+        "time": moment.replace("+00:00", "Z"), "id": _text(record.id),
+        "method": _known(record.method), "route": _known(record.route), "status": record.status,
+        "key": _known(record.key), "model": _known(record.model),
+        "deployment": _known(record.deployment), "plugin": _known(record.plugin),
+        "server": _known(record.server), "code": None if code is None else _code(code),
+        "streamed": record.streamed, "aborted": record.aborted, "attempts": record.attempts,
+        "prompt_tokens": record.prompt_tokens, "completion_tokens": record.completion_tokens,
+        "cached_tokens": record.cached_tokens, "estimated": record.estimated,
+        "seconds": round(record.seconds, 6), "queued": round(record.queued, 6),
+        "first": None if first is None else round(first, 6),
+        "overhead": round(record.overhead, 6), "cost": None if cost is None else round(cost, 6),
+    }  # fmt: skip
     return orjson.dumps(told) + b"\n"
 
 
@@ -39,14 +43,26 @@ def as_text(record: Record) -> bytes:
     """`12:31:05 200 POST /v1/chat/completions llama @llama_1 1.24 s, first 0.21 s, 812+310 tokens,
     key_ab, 0190ab...`, as far as there is something to tell.
     """
-    who = record.model and f" {_text(record.model)}"
-    if record.deployment and record.deployment != record.model:
-        who += f" @{_text(record.deployment)}"
+    what = _what(record.method, record.route, record.model, record.deployment)
     line = (
-        f"{_clock(int(record.at))} {record.status} {_text(record.method)} {_text(record.route)}"
-        f"{who} {record.seconds:.3f} s{_rest(record)}, {_text(record.key)}, {_text(record.id)}\n"
+        f"{_clock(int(record.at))} {record.status} {what} {record.seconds:.3f} s{_rest(record)}, "
+        f"{_known(record.key)}, {_text(record.id)}\n"
     )
     return line.encode("utf-8", "replace")
+
+
+@lru_cache(maxsize=1024)
+def _what(method: str, route: str, model: str, deployment: str) -> str:
+    """The same few for nearly all requests."""
+    who = model and f" {_text(model)}"
+    if deployment and deployment != model:
+        who += f" @{_text(deployment)}"
+    return f"{_text(method)} {_text(route)}{who}"
+
+
+@lru_cache(maxsize=1024)
+def _known(value: str) -> str:
+    return _text(value)
 
 
 @lru_cache(maxsize=64)
@@ -57,12 +73,13 @@ def _clock(second: int) -> str:
 
 def _rest(record: Record) -> str:
     """What there is to tell of only some requests, a comma before each."""
-    rest = "" if record.first is None else f", first {record.first:.3f} s"
+    first, prompt, completion = record.first, record.prompt_tokens, record.completion_tokens
+    rest = "" if first is None else f", first {first:.3f} s"
     if record.queued >= 0.001:
         rest += f", queued {record.queued:.3f} s"
-    if record.prompt_tokens is not None or record.completion_tokens is not None:
-        about = "about " if record.estimated else ""
-        rest += f", {about}{record.prompt_tokens or 0}+{record.completion_tokens or 0} tokens"
+    if prompt is not None or completion is not None:
+        about = ", about " if record.estimated else ", "
+        rest += f"{about}{prompt or 0}+{completion or 0} tokens"
     if record.cost is not None:
         rest += f", cost {record.cost:.6g}"
     if record.attempts > 1:

@@ -4,9 +4,11 @@
     requests.note(record)
     await requests.close()
 
-Lines are made and written in a thread. A file that cannot be written, as on a full disk, is tried
-again each second; meanwhile up to 20,000 records wait, and what comes after those is counted as
-lost. A file that was renamed or removed, as logrotate does, is opened anew: no signal is needed.
+Lines are written in a thread, and made before: a thread that makes hundreds of them in a row would
+hold up the event loop, which waits for Python's lock meanwhile. A file that cannot be written, as
+on a full disk, is tried again each second; meanwhile up to 20,000 lines wait, and what comes after
+those is counted as lost. A file that was renamed or removed, as logrotate does, is opened anew: no
+signal is needed.
 """
 
 from __future__ import annotations
@@ -98,8 +100,9 @@ class RequestLog:
         all the time (`QUIET`) is for debugging, everything else is information.
         """
         self._sink, self._line, self._level = sink, line, level
-        self._backlog: Backlog[Record] = Backlog("request log", self._write, most)
+        self._backlog: Backlog[bytes] = Backlog("request log", self._write, most)
         self._failed = 0  # lines that could not be written
+        self._broken = 0  # records that no line could be made of
         self._told = 0  # lost lines that the log has told of
 
     @classmethod
@@ -121,13 +124,18 @@ class RequestLog:
     @property
     def lost(self) -> int:
         """Requests that have no line."""
-        return self._backlog.lost + self._failed
+        return self._backlog.lost + self._failed + self._broken
 
     def note(self, record: Record) -> None:
-        """Takes a microsecond or two and never raises."""
+        """Takes microseconds and never raises."""
         if self._level > logging.DEBUG and _level(record) < self._level:
             return
-        self._backlog.put(record)
+        try:
+            self._backlog.put(self._line(record))
+        except Exception:
+            if not self._broken:
+                log.exception("a request could not be written into the request log")
+            self._broken += 1
 
     async def close(self) -> None:
         """Write what is left; takes `LAST` seconds at most."""
@@ -135,8 +143,8 @@ class RequestLog:
         self._tell_lost()
         self._sink.close()
 
-    def _write(self, records: list[Record]) -> None:
-        data = memoryview(b"".join(map(self._line, records)))
+    def _write(self, lines: list[bytes]) -> None:
+        data = memoryview(b"".join(lines))
         failing = ending = False
         while data:
             try:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from h2o_relay.accounting.record import Record
 
 from .histogram import DURATION, FIRST, OVERHEAD, PER_TOKEN, TOKENS, Histogram
-from .vocabulary import OTHER, error_codes, status_word
+from .vocabulary import OTHER, STATUSES, error_codes, status_word
 
 HISTOGRAMS: Final = ("duration", "first", "per_token", "queue", "overhead", "prompt", "completion")
 COUNTS: Final = ("streamed", "aborted", "attempts", "retries", "estimated", "cached", "cost")
@@ -46,21 +46,26 @@ class Series:
     def note(self, record: Record) -> None:
         """Count a request that is over."""
         code = record.code or ""
-        outcome = (
-            status_word(record.status), code if not code or code in self._codes else OTHER,
-        )  # fmt: skip
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        if code and code not in self._codes:
+            code = OTHER
+        outcome = STATUSES.get(record.status) or status_word(record.status), code
+        outcomes = self.outcomes
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
         self.duration.observe(record.seconds)
-        self.streamed += record.streamed
-        self.aborted += record.aborted
+        if record.streamed:
+            self.streamed += 1
+        if record.aborted:
+            self.aborted += 1
         if record.attempts:
             self._note_asked(record)
 
     def _note_asked(self, record: Record) -> None:
         """What there is to say only where a server was asked."""
+        attempts = record.attempts
         self.plugin = record.plugin or self.plugin
-        self.attempts += record.attempts
-        self.retries += record.attempts - 1
+        self.attempts += attempts
+        if attempts > 1:
+            self.retries += attempts - 1
         self.queue.observe(record.queued)
         first, prompt, completion = record.first, record.prompt_tokens, record.completion_tokens
         if first is not None:
@@ -74,7 +79,8 @@ class Series:
             self.completion.observe(completion)
         if record.cached_tokens:
             self.cached += record.cached_tokens
-        self.estimated += record.estimated
+        if record.estimated:
+            self.estimated += 1
         if record.cost is not None:
             self.cost += record.cost
 
