@@ -23,6 +23,9 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "h2o_relay/http_head.py",
         "h2o_relay/http_clocks.py",
         "h2o_relay/http_body.py",
+        "h2o_relay/http_answer.py",
+        "h2o_relay/http_known.py",
+        "h2o_relay/http_pool.py",
     ),
     "keys, limits, metrics, log and usage": (
         "h2o_relay_proxy/desk.py",

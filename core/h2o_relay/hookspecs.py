@@ -15,10 +15,10 @@ differently from version to version.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
@@ -44,6 +44,16 @@ PREFIX_GROUP = "h2o_relay.prefixes"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+STEADY = "h2o_relay_steady"
+Find = TypeVar("Find", bound=Callable[[Server, Call], Target | None])
+
+
+def steady(target: Find) -> Find:
+    """Says of a `target` that it looks neither at a call's body nor at what that says, and sends it
+    as it is. The kernel then asks it once where generations go, and not for each.
+    """
+    setattr(target, STEADY, True)
+    return target
 
 
 @hookspec
@@ -104,7 +114,8 @@ def target(server: Server, call: Call) -> Target | None:
     """Where an OpenAI-shaped call goes: method, URL, headers, body. Pure.
 
     None means that the server does not offer `call.path`. No default: a plugin without it must
-    have `generate` and `stream`.
+    have `generate` and `stream`. One that goes by the server and the path alone is marked
+    `@steady` below `@hookimpl`: whole answers then cost it no call.
     """
 
 

@@ -6,32 +6,21 @@ Small on purpose: a request to an upstream costs a fraction of what general clie
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
-from typing import Any, Protocol, Self
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Hashable, Mapping
+from typing import Protocol, Self
 
 from .errors import (
-    ConnectTimeout,
-    Overloaded,
-    RelayError,
     UpstreamBadResponse,
-    UpstreamDisconnected,
-    UpstreamDNSError,
     UpstreamRedirect,
-    UpstreamTLSError,
-    UpstreamUnreachable,
 )
-from .http_connection import Connection
-from .http_head import Origin, encode_head, split_url
-from .http_library import library_open, proxy_for
+from .http_connection import HIGH_WATER
+from .http_head import encode_head, head_begin, split_url
+from .http_library import library_open
+from .http_pool import Limits as Limits
+from .http_pool import Pool, Way
 from .server_policy import ServerPolicy
 from .settings import Settings
 from .trace_headers import PASSED_ON, as_mapping
-
-IDLE_LIMIT = 4.0  # seconds; common servers (uvicorn, Node, llama.cpp) close after 5
-POOL_LIMIT = 1024  # idle connections kept for each origin
 
 
 class Response(Protocol):
@@ -51,6 +40,10 @@ class Response(Protocol):
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
+    def ready(self, limit: int) -> bytes | None:
+        """The whole body, where it is there without waiting; else None, and `read` knows."""
+        ...
+
     async def read(self, limit: int) -> bytes: ...
 
     def finish(self, *, whole: bool) -> None: ...
@@ -62,117 +55,8 @@ class Response(Protocol):
         ...
 
 
-Limits = tuple[float, float, float | None]
-"""Seconds: until the first byte, between bytes, in all."""
 Arguments = tuple[str, str, Mapping[str, str], bytes | AsyncIterable[bytes], Limits]
 """Method, URL, headers, body, limits."""
-
-
-class _Pool:
-    """Idle connections by origin, the last one used first."""
-
-    def __init__(self, settings: Settings, policy: ServerPolicy | None) -> None:
-        self.settings = settings
-        self.policy = policy
-        self.loop = asyncio.get_running_loop()
-        self.idle: dict[Origin, list[Connection]] = {}
-        self.open: set[Connection] = set()
-        self.tls: ssl.SSLContext | None = None
-        self.session: Any = None
-        self.closed = False
-        self.proxied = bool(settings.http_proxy or settings.https_proxy)
-
-    def proxy_of(self, origin: Origin) -> str | None:
-        return proxy_for(self.settings, "https" if origin.secure else "http", origin.host)
-
-    def take(self, origin: Origin) -> Connection | None:
-        waiting = self.idle.get(origin)
-        oldest = self.loop.time() - IDLE_LIMIT
-        while waiting:
-            connection = waiting.pop()
-            if not connection.closed and connection.idle_since > oldest:
-                return connection
-            connection.abort()
-        return None
-
-    def give(self, origin: Origin, connection: Connection) -> None:
-        waiting = self.idle.setdefault(origin, [])
-        if connection.closed:
-            self.open.discard(connection)
-            if connection in waiting:
-                waiting.remove(connection)
-            return
-        waiting.append(connection)
-        stale = waiting[0].idle_since < self.loop.time() - IDLE_LIMIT
-        if stale or len(waiting) > POOL_LIMIT:
-            waiting.pop(0).abort()
-
-    async def send(
-        self, origin: Origin, data: bytes, body: bytes | AsyncIterable[bytes], limits: Limits
-    ) -> Connection:
-        """Send a request, on an idle connection if there is one, and wait for the head."""
-        connection = self.take(origin)
-        reused = connection is not None
-        while True:
-            if connection is None:
-                connection = await self.connect(origin)
-            try:
-                connection.start(data, *limits)
-                if not isinstance(body, bytes):
-                    await _upload(connection, body)
-                while not connection.has_head:
-                    await connection.more()
-            except UpstreamDisconnected:
-                # A server may close an idle connection just as we use it: not one byte came back,
-                # and on a fresh connection this would be the first try.
-                retry = reused and connection.received == 0 and isinstance(body, bytes)
-                connection.abort()
-                if not retry:
-                    raise
-                connection, reused = None, False
-            except BaseException:
-                connection.abort()
-                raise
-            else:
-                return connection
-
-    async def connect(self, origin: Origin) -> Connection:
-        """A new connection. Raises ConnectTimeout and the UpstreamError that fits."""
-        if self.closed:
-            raise Overloaded("the relay is shutting down")
-        connection = Connection(self.loop, lambda c: self.give(origin, c))
-        context = self.context() if origin.secure else None
-        patience = min(self.settings.connect_timeout, self.settings.request_timeout_fast)
-        try:
-            async with asyncio.timeout(patience):
-                if self.policy is not None:
-                    await self.policy.dial(lambda: connection, origin, context)
-                else:
-                    await self.loop.create_connection(
-                        lambda: connection, origin.host, origin.port, ssl=context
-                    )
-        except TimeoutError:
-            raise ConnectTimeout("the upstream server did not accept the connection") from None
-        except OSError as error:
-            raise connect_error(error) from error
-        self.open.add(connection)
-        return connection
-
-    def context(self) -> ssl.SSLContext:
-        if self.tls is None:
-            try:
-                self.tls = ssl.create_default_context(cafile=self.settings.ca_file)
-            except OSError as error:
-                raise UpstreamTLSError("the certificates of ca_file cannot be read") from error
-        return self.tls
-
-    async def close(self) -> None:
-        self.closed = True
-        for connection in list(self.open):
-            connection.abort(Overloaded("the relay is shutting down"))
-        if self.session is not None:
-            await self.session.close()
-        await asyncio.sleep(0)
 
 
 class HttpClient:
@@ -184,18 +68,22 @@ class HttpClient:
         """`policy` judges every address before it is dialled."""
         self.settings = settings
         self._policy = policy
-        self._pool: _Pool | None = None
+        self._pool: Pool | None = None
         self._base = ""
         self._headers: Mapping[str, str] = {}
+        self.ways: dict[Hashable, tuple[Way, object]] = {}
+        """Ways that were worked out, for who keeps them here, by what; with what their keys are
+        only the ids of."""
 
     async def __aenter__(self) -> Self:
-        self._pool = _Pool(self.settings, self._policy)
+        self._pool = Pool(self.settings, self._policy)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
+            self.ways.clear()
 
     def at(self, url: str, headers: Mapping[str, str] | None = None) -> HttpClient:
         view = HttpClient(self.settings)
@@ -241,13 +129,7 @@ class HttpClient:
 
         What `request` is made of, for those to whom a microsecond matters.
         """
-        pool = self._pool
-        if pool is None:
-            raise RuntimeError("the HTTP client is not open")
-        if url[:1] == "/":
-            url = self._base + url
-        if self._headers:
-            headers = {**self._headers, **headers}
+        pool, url, headers = self._joined(url, headers)
         origin, path, host = split_url(url)
         more = PASSED_ON.get()
         response: Response
@@ -257,7 +139,8 @@ class HttpClient:
             response = await library_open(pool, proxy, (method, url, headers, body, limits))
         else:
             data = encode_head(method, path, host, headers, body, more)
-            response = await pool.send(origin, data, body, limits)
+            upload = None if isinstance(body, bytes) else body
+            response = await pool.place(origin).send(data, *limits, upload)
         if response.status >= 300 or response.encoded:
             try:
                 check_head(response)
@@ -265,6 +148,26 @@ class HttpClient:
                 response.finish(whole=False)
                 raise
         return response
+
+    def way(self, method: str, url: str, headers: Mapping[str, str], limits: Limits) -> Way | None:
+        """What `open` would work out for these whatever the body is; None where there is no such
+        thing: through a proxy, and where each request is made anew (a class with its own `open`).
+        """
+        if type(self) is not HttpClient:
+            return None
+        pool, url, headers = self._joined(url, headers)
+        origin, path, host = split_url(url)
+        if pool.proxied and pool.proxy_of(origin) is not None:
+            return None
+        begin = head_begin(method, path, host, tuple(headers.items()))
+        return Way(pool.place(origin), begin, limits, min(self.settings.max_event, HIGH_WATER))
+
+    def _joined(self, url: str, headers: Mapping[str, str]) -> tuple[Pool, str, Mapping[str, str]]:
+        if self._pool is None:
+            raise RuntimeError("the HTTP client is not open")
+        if url[:1] == "/":
+            url = self._base + url
+        return self._pool, url, {**self._headers, **headers} if self._headers else headers
 
     async def get(self, url: str, limit: int = 2**20) -> tuple[int, Mapping[str, str], bytes]:
         """GET a small document: status, headers and body, within `request_timeout`."""
@@ -294,15 +197,6 @@ class Exchange:
             self._response.finish(whole=self.whole)
 
 
-async def _upload(connection: Connection, body: AsyncIterable[bytes]) -> None:
-    async for piece in body:
-        if piece:
-            connection.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-            if not await connection.drain():
-                return
-    connection.write(b"0\r\n\r\n")
-
-
 def check_head(response: Response) -> None:
     """Refuse what the relay never asked for: redirects and compressed bodies."""
     status = response.status
@@ -314,14 +208,3 @@ def check_head(response: Response) -> None:
     encoding = response.header(b"content-encoding")
     if encoding and encoding.strip().lower() != "identity":
         raise UpstreamBadResponse("the upstream server compressed its answer although asked not to")
-
-
-def connect_error(error: OSError) -> RelayError:
-    """The error for a connection that could not be made."""
-    if isinstance(error, socket.gaierror):
-        return UpstreamDNSError("the upstream server's name could not be resolved")
-    if isinstance(error, ssl.SSLError | ssl.CertificateError):
-        return UpstreamTLSError(f"no secure connection to the upstream server: {error.args[-1]}")
-    if isinstance(error, ConnectionResetError):
-        return UpstreamDisconnected("the upstream server broke off the connection")
-    return UpstreamUnreachable("the upstream server could not be reached")

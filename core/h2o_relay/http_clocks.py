@@ -16,33 +16,37 @@ class Clocks:
     set anew only to fire earlier.
     """
 
+    __slots__ = (
+        "_drain_deadline", "_draining", "_fires", "_first_deadline", "_idle", "_last", "_loop",
+        "_timer", "_total_deadline", "_waiter",
+    )  # fmt: skip
     complete: bool
+    _body: bool
+    _draining: bool
+    _drain_deadline: float
+    _fires: float
+    _first_deadline: float
+    _idle: float
+    _last: float
     _loop: asyncio.AbstractEventLoop
     _timer: asyncio.TimerHandle | None
-    _waiter: asyncio.Future[None] | None
-    _draining: bool
-    _body: bool
-    _last: float
-    _idle: float
-    _first_deadline: float
     _total_deadline: float
-    _drain_deadline: float
+    _waiter: asyncio.Future[None] | None
 
     def _watch(self, when: float) -> None:
-        timer = self._timer
-        if timer is not None:
-            if timer.when() <= when:
-                return
-            timer.cancel()
-        self._timer = self._loop.call_at(when, self._tick)
+        if self._fires <= when:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._fires = self._loop.call_at(when, self._tick), when
 
     def _unwatch(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._fires = None, FOREVER
 
     def _tick(self) -> None:
-        self._timer = None
+        self._timer, self._fires = None, FOREVER
         if self.complete:
             return  # idle
         now = self._loop.time()

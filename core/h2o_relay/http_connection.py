@@ -18,61 +18,64 @@ from .errors import (
     UpstreamBadResponse,
     UpstreamDisconnected,
 )
+from .http_answer import Answering
 from .http_body import read_all
-from .http_clocks import FOREVER, Clocks
+from .http_clocks import FOREVER
+from .http_known import KnownHead
 
 HEAD_LIMIT = 64 * 1024  # bytes of a response's head
 HIGH_WATER = 64 * 1024  # bytes held for a reader before the upstream is held back
 DRAIN_SECONDS = 1.0  # for the end of a message whose reader has all it wanted
 
 
-class Connection(Clocks, asyncio.Protocol):
+class Connection(Answering, asyncio.Protocol):
     """Reused for one exchange after another; `start` begins one."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, released: Callable[[Connection], None]):
+    __slots__ = (
+        "__weakref__", "_most", "_paused", "_released", "_taker", "_transport", "closed",
+        "idle_since",
+    )  # fmt: skip
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, released: Callable[[Connection], None],
+        known: KnownHead,
+    ) -> None:  # fmt: skip
+        """`released` is told when it is idle and when it is closed; `known` is its origin's."""
+        super().__init__(known)
         self._loop = loop
         self._released = released
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._can_write = asyncio.Event()
-        self._can_write.set()
+        self._fires = FOREVER
+        self._most = -1
         self.closed = False
         self.idle_since = 0.0
-        self._reset()
-        self.complete = True
-
-    def _reset(self) -> None:
-        self.status = 0
-        self.complete = False
-        self.received = 0  # bytes of this exchange, head included
-        self._headers: dict[bytes, bytes] = {}
-        self._pieces: list[bytes] = []
-        self._held = 0
+        # Back to this whenever an exchange has ended well.
         self._paused = False
-        self.has_head = False
-        self._body = False
-        self._keep_alive = False
-        self._until_eof = False
         self._draining = False
-        self._dirty = False
-        self._error: RelayError | None = None
         self._taker: Callable[[bytes], bool] | None = None
 
     # The exchange, as the client sees it.
 
-    def start(self, data: bytes, first_byte: float, idle: float, total: float | None) -> None:
-        """Send a request and start its clocks (seconds)."""
-        spoke_first = self._dirty
-        self._reset()
-        now = self._loop.time()
-        self._last = now
-        self._first_deadline = now + first_byte
-        self._idle = idle
-        self._total_deadline = FOREVER if total is None else now + total
-        self._watch(min(self._first_deadline, self._total_deadline))
-        if spoke_first:
+    def start(
+        self, data: bytes, first_byte: float, idle: float, total: float | None, most: int = -1
+    ) -> None:
+        """Send a request and start its clocks (seconds). A reader who wants all of a good answer
+        or none is not woken while no more than `most` bytes of it have come (at most HIGH_WATER).
+        """
+        self._most = most
+        self.status = self.received = 0
+        self.complete = self.has_head = self._body = self._until_eof = False
+        self._idle, self._last = idle, (now := self._loop.time())
+        self._first_deadline = due = now + first_byte
+        self._total_deadline = FOREVER
+        if total is not None:
+            self._total_deadline = end = now + total
+            due = min(due, end)
+        if due < self._fires:
+            self._watch(due)
+        if self._dirty:
             self._fail(UpstreamBadResponse("the upstream server does not speak HTTP"))
         else:
             self.write(data)
@@ -102,19 +105,6 @@ class Connection(Clocks, asyncio.Protocol):
         self._waiter = waiter = self._loop.create_future()
         return waiter
 
-    def header(self, name: bytes) -> str:
-        """One header by its lower-case name, "" if it is not there; cheaper than the mapping."""
-        return self._headers.get(name, b"").decode("latin-1")
-
-    @property
-    def encoded(self) -> bool:
-        return b"content-encoding" in self._headers
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Lower-case names; repeated ones joined with a comma."""
-        return {k.decode("latin-1"): v.decode("latin-1") for k, v in self._headers.items()}
-
     def __aiter__(self) -> Connection:
         return self
 
@@ -136,11 +126,17 @@ class Connection(Clocks, asyncio.Protocol):
         pieces, self._pieces, self._held = self._pieces, [], 0
         return pieces
 
+    def ready(self, limit: int) -> bytes | None:
+        """The whole body, if it has come and has no more than `limit` bytes; `read` knows else."""
+        if self.complete and self._held <= limit and self._error is None:
+            pieces, self._pieces, self._held = self._pieces, [], 0
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return None
+
     async def read(self, limit: int) -> bytes:
         """The whole body. Raises UpstreamResponseTooLarge past `limit` bytes."""
-        if self.complete and self._held <= limit and self._error is None:
-            return b"".join(self._take())
-        return await read_all(self, limit)
+        body = self.ready(limit)
+        return await read_all(self, limit) if body is None else body
 
     def offer(self, taker: Callable[[bytes], bool]) -> None:
         """Show what arrives to `taker` while a reader waits for it: what that takes costs no turn
@@ -184,16 +180,12 @@ class Connection(Clocks, asyncio.Protocol):
             self.abort()
             return
         if self._paused:
+            self._paused = False
             transport.resume_reading()
-        self.idle_since = self._loop.time()
+        self.idle_since = self._last  # the server counts from its last byte, too
         self._released(self)
 
     # Waiting and failing: `_waiter` is there while a reader waits.
-
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
 
     def _fail(self, error: RelayError) -> None:
         if self._error is None and not self.complete:
@@ -214,7 +206,14 @@ class Connection(Clocks, asyncio.Protocol):
                 self.abort()
             return
         self._last = self._loop.time()
+        first = not self.received
         self.received += len(data)
+        if first:
+            body = self._known.body(data)
+            if body is not None:
+                self._came_whole(body)
+                return
+            self._headers, self._pieces, self._held = {}, [], 0
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -223,12 +222,15 @@ class Connection(Clocks, asyncio.Protocol):
             else:
                 self._fail(UpstreamBadResponse(f"the upstream's answer is not HTTP: {error}"))
                 return
+        if first and self.complete and self._keep_alive and not (self._dirty or self.encoded):
+            self._known.learn(data, self._headers)
         if not self.has_head and self.received > HEAD_LIMIT:
             self._fail(UpstreamBadResponse("the upstream's response head is too large"))
             return
         if self._draining:
             self._pieces = []
             if self.complete:
+                self._draining = False
                 self._to_pool()
             return
         if self._taker is not None and self._taken():
@@ -236,6 +238,10 @@ class Connection(Clocks, asyncio.Protocol):
         if self._held > HIGH_WATER and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
+        elif (
+            self._held <= self._most and self.status == 200 and not (self.complete or self.encoded)
+        ):
+            return
         self._wake()
 
     def _taken(self) -> bool:
@@ -277,46 +283,3 @@ class Connection(Clocks, asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._can_write.set()
-
-    # httptools
-
-    def on_message_begin(self) -> None:
-        if self.complete:
-            self._dirty = True  # a second answer to one request
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._dirty:
-            return
-        key = name.lower()
-        old = self._headers.get(key)
-        self._headers[key] = value if old is None else b"%b, %b" % (old, value)
-
-    def on_headers_complete(self) -> None:
-        if self._dirty:
-            return
-        status = self._parser.get_status_code()
-        if status < 200:
-            self._headers = {}
-            return
-        self.status = status
-        self._keep_alive = self._parser.should_keep_alive()
-        framed = b"content-length" in self._headers or b"transfer-encoding" in self._headers
-        self._until_eof = not framed
-        self.has_head = True
-        if status >= 300:
-            self._can_write.set()
-
-    def on_body(self, body: bytes) -> None:
-        if self._dirty:
-            return
-        if not self._body:
-            self._body = True
-            if self._last + self._idle < self._first_deadline:
-                self._watch(min(self._last + self._idle, self._total_deadline))
-        self._pieces.append(body)
-        self._held += len(body)
-
-    def on_message_complete(self) -> None:
-        if self.has_head and not self._dirty:
-            self.complete = True
-            self._can_write.set()

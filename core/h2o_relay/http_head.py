@@ -25,7 +25,7 @@ def encode_head(
     """The request's head, and its body if that is bytes. `more` are encoded headers that no other
     request has.
     """
-    begin = _head_begin(method, path, host, tuple(headers.items())) + more
+    begin = head_begin(method, path, host, tuple(headers.items())) + more
     if not isinstance(body, bytes):
         return begin + b"transfer-encoding: chunked\r\n\r\n"
     if not body and method == "GET":
@@ -34,7 +34,7 @@ def encode_head(
 
 
 @lru_cache(maxsize=256)
-def _head_begin(method: str, path: str, host: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+def head_begin(method: str, path: str, host: str, headers: tuple[tuple[str, str], ...]) -> bytes:
     lines = [f"{method} {path} HTTP/1.1", f"host: {host}", f"user-agent: {USER_AGENT}"]
     lines.append("accept-encoding: identity")
     lines += [f"{name}: {value}" for name, value in headers]

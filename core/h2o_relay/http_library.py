@@ -122,6 +122,9 @@ class LibraryResponse:
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._iterate()
 
+    def ready(self, limit: int) -> bytes | None:
+        return None
+
     async def read(self, limit: int) -> bytes:
         return await read_all(self, limit)
 

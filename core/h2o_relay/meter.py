@@ -29,7 +29,9 @@ class Meter:
     """One model's counters."""
 
     __slots__ = (
+        "_newest",
         "_ring",
+        "_until",
         "failures",
         "latency",
         "requests",
@@ -49,6 +51,7 @@ class Meter:
         self.latency: float | None = None
         """Seconds to the first token, a moving average."""
         self._ring: dict[int, Interval] = {}
+        self._newest, self._until = Interval(), 0.0  # the one that answers end in, until when
 
     def first(self, started: float, now: float) -> None:
         """The first piece of a streamed answer is there."""
@@ -64,7 +67,10 @@ class Meter:
         self.requests += 1
         self.failures += failed
         self.tokens += tokens
-        interval = self._interval(now)
+        if now >= self._until:
+            self._newest = self._interval(now)
+            self._until = (int(now / INTERVAL) + 1) * INTERVAL
+        interval = self._newest
         interval.requests += 1
         interval.tokens += tokens
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from . import ways
 from .as_text import ChatEvents, chat_completion, text_params
 from .chunks import Chunk, Completion
 from .continuing import with_beginning
@@ -29,32 +30,32 @@ from .errors import (
     from_error_object,
     from_response,
 )
-from .http import HttpClient, Response
+from .http import HttpClient, Response, check_head
 from .pattern import Pattern
 from .splice import with_model
 from .sse import Splitter
-from .types import Call, Model, Reply, Request, Server, Target
+from .types import Call, Kind, Model, Reply, Request, Server, Target
 
 Find = Callable[[Server, Call], Target | None]
 """A plugin's `target` hook."""
 PATHS = {"chat": "/chat/completions", "text": "/completions"}
 ERROR_LIMIT = 64 * 1024  # bytes read of an error's body
 LIST_LIMIT = 8 * 2**20  # bytes of a model list; OpenRouter's is over 1 MiB
+RELAY = b"x-h2o-backend"
+"""A header that each answer of another relay has."""
 NOT_OFFERED = frozenset({404, 405, 501})
 
 
 def request_body(request: Request) -> bytes:
     """The JSON to send: the caller's own bytes wherever that is possible."""
-    params, model = request.params, request.deployment.model
+    params, model, body = request.params, request.deployment.model, request.body
     if request.prompt is not None:
         return orjson.dumps(text_params(request))
     if request.continue_from is not None:
         return orjson.dumps({**with_beginning(params, request.continue_from), "model": model})
-    if request.body is None:
+    if body is None:
         return orjson.dumps({**params, "model": model})
-    if params.get("model") == model:
-        return request.body
-    return with_model(request.body, params, model)
+    return body if params.get("model") == model else with_model(body, params, model)
 
 
 async def stream(
@@ -111,24 +112,45 @@ def passed(
 
 async def generate(find: Find, server: Server, client: HttpClient, request: Request) -> Completion:
     """The upstream's whole answer, byte for byte."""
-    target = generation_target(find, server, request)
-    settings = client.settings
-    limits = (settings.answer_timeout, settings.idle_timeout, settings.answer_timeout)
-    response = await client.open(target.method, target.url, target.headers, target.body, limits)
+    kind = request.kind if request.prompt is None else "text"
+    known = client.ways.get((find, id(server), kind))
+    response = await (
+        _asked_anew(find, server, client, request, kind)
+        if known is None
+        else known[0].send(request_body(request))
+    )
     try:
-        if response.status >= 300:
-            raise await refusal(response, server)
-        try:
-            body = await response.read(settings.max_event)
-        except RelayError as error:
-            error.begun = True
-            raise
-        pass_note(request, response)
+        if response.status >= 300 or response.encoded:
+            check_head(response)
+            if response.status >= 300:
+                raise await refusal(response, server)
+        limit = client.settings.max_event
+        body = response.ready(limit)
+        if body is None:
+            try:
+                body = await response.read(limit)
+            except RelayError as error:
+                error.begun = True
+                raise
+        if response.header(RELAY):
+            pass_note(request, response)
     finally:
         response.finish(whole=False)
     completion = Completion(body, checked_answer(body, server))
-    rendered = request.prompt is not None and request.kind == "chat"
-    return chat_completion(completion) if rendered else completion
+    return completion if kind == request.kind else chat_completion(completion)
+
+
+async def _asked_anew(
+    find: Find, server: Server, client: HttpClient, request: Request, kind: Kind
+) -> Response:
+    """Ask where `target` says, and keep the way there for those after it."""
+    call, settings = generation_call(request), client.settings
+    body = call.body
+    target = offered(find, server, call)
+    limits = (settings.answer_timeout, settings.idle_timeout, settings.answer_timeout)
+    if target.body is body:
+        ways.keep(find, server, client, kind, target, limits)
+    return await client.open(target.method, target.url, target.headers, target.body, limits)
 
 
 def chat_shape(
@@ -142,7 +164,7 @@ def chat_shape(
 
 def pass_note(request: Request, response: Response) -> None:
     """Behind another relay: what it told us is told our caller."""
-    if not response.header(b"x-h2o-backend"):
+    if not response.header(RELAY):
         return
     for name in ("trimmed", "trimmed-by", "limited", "translated", "usage"):
         value = response.header(b"x-h2o-" + name.encode())
@@ -153,7 +175,7 @@ def pass_note(request: Request, response: Response) -> None:
 
 def told_dropped(response: Response) -> tuple[str, ...]:
     """Behind another relay: the fields that it says are not honoured."""
-    told = response.header(b"x-h2o-backend") and response.header(b"x-h2o-dropped-params")
+    told = response.header(RELAY) and response.header(b"x-h2o-dropped-params")
     return tuple(name.strip() for name in told.split(",") if name.strip())
 
 
@@ -198,13 +220,21 @@ async def forward(
 
 def generation_target(find: Find, server: Server, request: Request) -> Target:
     """Where a generation goes. Raises InvalidRequest if the server has no such API."""
-    call = Call(
+    return offered(find, server, generation_call(request))
+
+
+def generation_call(request: Request) -> Call:
+    return Call(
         method="POST",
         path=PATHS["text" if request.prompt is not None else request.kind],
         headers={"content-type": "application/json"},
         body=request_body(request),
         params=request.params,
     )
+
+
+def offered(find: Find, server: Server, call: Call) -> Target:
+    """Raises InvalidRequest if there is no such path."""
     target = find(server, call)
     if target is None:
         raise InvalidRequest(f"this model's server does not offer /v1{call.path}")
@@ -252,22 +282,22 @@ def checked_answer(body: bytes, server: Server) -> dict[str, Any]:
         data = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise UpstreamBadResponse("the upstream server's answer is not JSON") from None
-    choices = data.get("choices") if isinstance(data, dict) else None
-    if isinstance(choices, list) and all(map(_is_choice, choices)):
-        return dict(data)
+    # What orjson makes is of these very classes.
+    if type(data) is dict and type(choices := data.get("choices")) is list:
+        for choice in choices:
+            if type(choice) is not dict:
+                break
+            message, text = choice.get("message"), choice.get("text")
+            if not (message is None or type(message) is dict):
+                break
+            if not (text is None or type(text) is str):
+                break
+        else:
+            return data
     error = error_object(body)
     if error.get("message"):
         raise from_error_object(error, server.key)
     raise UpstreamBadResponse("the upstream server's answer has no choices")
-
-
-def _is_choice(choice: Any) -> bool:
-    if not isinstance(choice, dict):
-        return False
-    message, text = choice.get("message"), choice.get("text")
-    return (message is None or isinstance(message, dict)) and (
-        text is None or isinstance(text, str)
-    )
 
 
 def read_models(body: bytes) -> list[Model]:

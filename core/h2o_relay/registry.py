@@ -166,7 +166,11 @@ def route(deployment: Deployment, link: Link | None, entry: Entry) -> Route:
     kinds = link.capabilities.kinds if deployment.kinds is None else deployment.kinds
     wraps = "text" not in kinds and "chat" in kinds
     takes_all = kinds if link.capabilities.fields is ALL else frozenset[Kind]()
-    return Route(deployment, link, entry, mismatch, rendered, takes_all, wraps, plain, meter)
+    as_is = takes_all if plain and "generate" in link.capabilities.cancels else frozenset[Kind]()
+    as_is -= {"text"} if wraps else set()
+    return Route(
+        deployment, link, entry, mismatch, rendered, takes_all, wraps, plain, as_is, meter
+    )  # fmt: skip
 
 
 def deployments(entry: Entry, created: int) -> list[Deployment]:

@@ -100,7 +100,10 @@ class Budget:
     `floor` a second at least, since a retry that is refused at once hardly runs at all.
     """
 
-    __slots__ = ("_begun", "_buckets", "_retried", "floor", "running", "share", "window")
+    __slots__ = (
+        "_begun", "_buckets", "_newest", "_retried", "_until", "floor", "running", "share",
+        "window",
+    )  # fmt: skip
 
     def __init__(self, share: float = 0.2, floor: int = 3, window: float = 10.0) -> None:
         self.share = share
@@ -108,13 +111,14 @@ class Budget:
         self.window = window
         self.running = 0
         self._buckets: deque[list[int]] = deque()  # second, requests, retries
+        self._newest: list[int] = []  # of them
+        self._until = 0  # when its second is over
         self._begun = 0
         self._retried = 0
 
     def started(self, now: float) -> None:
         """A request begins. `now` is a time of `time.monotonic()`, here as in `take`."""
-        buckets = self._buckets
-        bucket = buckets[-1] if buckets and buckets[-1][0] == int(now) else self._bucket(now)
+        bucket = self._newest if now < self._until else self._bucket(now)
         bucket[1] += 1
         self._begun += 1
 
@@ -144,4 +148,5 @@ class Budget:
                 self._begun -= begun
                 self._retried -= retried
             buckets.append([second, 0, 0])
-        return buckets[-1]
+        self._newest, self._until = buckets[-1], second + 1
+        return self._newest

@@ -31,6 +31,9 @@ class Route:
     """A text completion becomes a chat: the server has nothing else."""
     plain: bool = True
     """Requests are sent as they are: nothing is tuned, rendered or cut."""
+    as_is: frozenset[str] = frozenset()
+    """Kinds of requests of which all of that is so: plain, nothing dropped, nothing wrapped; and
+    that a closed connection ends."""
     meter: Meter = field(default_factory=Meter)
 
     @property

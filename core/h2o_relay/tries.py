@@ -86,7 +86,10 @@ class Tries:
         snapshot = kernel.snapshot
         if snapshot.pending or (snapshot.pools and type(snapshot.choice(name)) is Pool):
             return None
-        route = self._choice = snapshot.find(name)
+        route = snapshot.routes.get(name) if type(name) is str else None
+        if route is None:
+            route = snapshot.find(name)
+        self._choice = route
         kernel.budget.started(started)
         health = route.entry.health
         if health.troubled or route.reached_by is None or route.mismatch:

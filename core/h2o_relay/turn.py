@@ -61,12 +61,12 @@ async def entered(link: Link, route: Route, most: int) -> Gate | None:
     return gate
 
 
-def over(route: Route, tokens: int, error: BaseException | None) -> None:
+def over(route: Route, tokens: int, error: BaseException | None, now: float | None = None) -> None:
     """Count an answer that is over. A caller's own mistakes are no failures of the server."""
     meter, entry = route.meter, route.entry
     meter.running -= 1
-    failed = isinstance(error, RelayError) and error.status >= 500
-    meter.ended(tokens, failed, monotonic())
+    failed = error is not None and isinstance(error, RelayError) and error.status >= 500
+    meter.ended(tokens, failed, monotonic() if now is None else now)
     if error is not None or entry.health.troubled:
         entry.health.ended(error)
     if entry.pools:

@@ -190,7 +190,7 @@ class Capabilities:
     """`count_tokens` works."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)  # not kw_only: the kernel makes one for each request, which names make slow
 class Request:
     """A generation request in OpenAI's terms."""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from h2o_relay.hookspecs import hookimpl
+from h2o_relay.hookspecs import hookimpl, steady
 from h2o_relay.plugins import Plugin, Plugins
 from h2o_relay.serverstring import host_fields
 from h2o_relay.testing.suite import BackendSuite
@@ -18,6 +18,7 @@ def parse_server_string(text: str) -> Server | None:
     return Server(plugin="plain", url=url, key=key, shown=reader.shown)
 
 
+@steady
 def target(server: Server, call: Call) -> Target | None:
     query = f"?{call.query}" if call.query else ""
     headers = {**call.headers, **({"authorization": f"Bearer {server.key}"} if server.key else {})}

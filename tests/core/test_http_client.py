@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import trustme
 
-from h2o_relay import http
+from h2o_relay import http_pool
 from h2o_relay.errors import (
     ConnectTimeout,
     FirstByteTimeout,
@@ -287,7 +287,7 @@ class TestReuse:
             assert ports[2] == ports[0]
 
     async def test_an_idle_one_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(http, "IDLE_LIMIT", 0.05)
+        monkeypatch.setattr(http_pool, "IDLE_LIMIT", 0.05)
         async with talking(HELLO) as (upstream, client):
             await ask(client)
             await asyncio.sleep(0.1)
@@ -296,7 +296,7 @@ class TestReuse:
             await until(lambda: upstream.open == 1, within=2)
 
     async def test_no_more_than_the_limit_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(http, "POOL_LIMIT", 2)
+        monkeypatch.setattr(http_pool, "POOL_LIMIT", 2)
         async with talking(HELLO) as (upstream, client):
             async with contextlib.AsyncExitStack() as stack:
                 for _ in range(5):

@@ -20,6 +20,7 @@ import pytest
 from h2o_relay import openai_shape
 from h2o_relay.chunks import Chunk
 from h2o_relay.errors import BadServerString, PluginError, RelayError
+from h2o_relay.hookspecs import steady
 from h2o_relay.testing import deviates, does_not_apply
 from h2o_relay.types import Call, Capabilities, Completion, Model, Request, Server, Target
 
@@ -144,6 +145,18 @@ def only_known_fields(server: Server, call: Call) -> Target | None:
     return found and replace(found, body=orjson.dumps(params) if call.params else b"")
 
 
+@steady
+def goes_by_the_user(server: Server, call: Call) -> Target | None:
+    found = target(server, call)
+    return found and replace(found, url=f"{found.url}?{(call.params or {}).get('user')}")
+
+
+@steady
+def writes_anew(server: Server, call: Call) -> Target | None:
+    found = target(server, call)
+    return found and replace(found, body=b"{}")
+
+
 DECLARING = [
     ("fix_text", fix_once, "test_fix_text_is_idempotent"),
     ("fix_text", fix_with_a_number, "test_fix_text_is_pure"),
@@ -151,6 +164,8 @@ DECLARING = [
     ("capabilities", lambda: {"kinds": ["chat"]}, "test_capabilities_are_declared"),
     ("capabilities", lambda: Capabilities(kinds=frozenset()), "test_capabilities_are_declared"),
     ("target", count_calls, "test_target_is_pure"),
+    ("target", goes_by_the_user, "test_a_steady_target_sends_bodies_as_they_are"),
+    ("target", writes_anew, "test_a_steady_target_sends_bodies_as_they_are"),
     ("target", only_known_fields, "test_unknown_params_reach_the_wire_or_are_reported"),
 ]
 

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from h2o_relay.errors import UpstreamAuthError
-from h2o_relay.hookspecs import hookimpl
+from h2o_relay.hookspecs import hookimpl, steady
 from h2o_relay.http import HttpClient
 from h2o_relay.types import Call, Capabilities, Model, Server, Target
 
@@ -32,6 +32,7 @@ def capabilities(server: Server) -> Capabilities:
 
 
 @hookimpl
+@steady
 def target(server: Server, call: Call) -> Target | None:
     return routes.target(server, call)
 

@@ -22,6 +22,7 @@ import orjson
 
 from h2o_relay import openai_shape
 from h2o_relay.errors import InvalidRequest, UpstreamBadResponse, from_response
+from h2o_relay.hookspecs import steady
 from h2o_relay.http import HttpClient
 from h2o_relay.translated import answer, left_out, params_of, to_tokenize, tokenized
 from h2o_relay.types import Call, Reply, Server, Target
@@ -44,6 +45,7 @@ OF_CHAT = frozenset(
 )
 
 
+@steady
 def target(server: Server, call: Call) -> Target | None:
     if call.path not in NATIVE:
         return None

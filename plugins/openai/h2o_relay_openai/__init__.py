@@ -10,7 +10,7 @@ from typing import Any
 
 from h2o_relay import openai_shape
 from h2o_relay.errors import UpstreamBadResponse, error_object
-from h2o_relay.hookspecs import hookimpl
+from h2o_relay.hookspecs import hookimpl, steady
 from h2o_relay.types import Call, Capabilities, Getter, Identified, Model, Server, Target
 
 from . import models, paths, strings
@@ -34,6 +34,7 @@ def capabilities(server: Server) -> Capabilities:
 
 
 @hookimpl
+@steady
 def target(server: Server, call: Call) -> Target | None:
     if call.path in paths.foreign(whose(server)):
         return None

@@ -19,6 +19,7 @@ import orjson
 from h2o_relay import openai_shape
 from h2o_relay.chunks import END, PREFIX
 from h2o_relay.errors import RelayError
+from h2o_relay.hookspecs import steady
 from h2o_relay.http import HttpClient
 from h2o_relay.types import Call, Chunk, Completion, Request, Server, Target
 
@@ -41,6 +42,7 @@ UNUSUAL = re.compile(
 """What an event must hold to be looked at; a match in a text costs only time."""
 
 
+@steady
 def target(server: Server, call: Call) -> Target | None:
     """OpenAI's paths, as far as TGI has them."""
     if call.path not in PATHS:

@@ -13,6 +13,7 @@ from dataclasses import replace
 import orjson
 
 from h2o_relay import openai_shape
+from h2o_relay.hookspecs import steady
 from h2o_relay.http import HttpClient
 from h2o_relay.http_body import read_all
 from h2o_relay.translated import no_such_path, whole
@@ -31,6 +32,7 @@ PATHS = frozenset(
 )  # fmt: skip
 
 
+@steady
 def target(server: Server, call: Call) -> Target:
     query = f"?{call.query}" if call.query else ""
     base = api.root(server) if call.path in TOKENS else api.base(server)

@@ -28,7 +28,7 @@ CHECKS: Mapping[str, Sequence[str]] = {
         "test_capabilities_are_pure",
         "test_there_is_a_way_to_generate",
     ),
-    "target": ("test_target_is_pure",),
+    "target": ("test_target_is_pure", "test_a_steady_target_sends_bodies_as_they_are"),
     "fix_text": ("test_fix_text_is_pure", "test_fix_text_is_idempotent"),
     "answers": (
         "test_generate_gives_the_text",

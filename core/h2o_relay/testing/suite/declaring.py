@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, ClassVar
 
+from ...hookspecs import STEADY
 from ...types import Call, Capabilities, Target
 from ..sockets import no_sockets
 from .base import SuiteBase
@@ -75,6 +76,21 @@ class DeclaringTests(SuiteBase):
         assert found == bound.target(server, call)
         assert found.method == "POST"
         assert all(name == name.lower() for name in found.headers)
+
+    def test_a_steady_target_sends_bodies_as_they_are(self) -> None:
+        """And does not look at them: the kernel asks it for the first one alone."""
+        bound, server = self.plugins().get(self.plugin), self.server()
+        if not getattr(bound.target, STEADY, False):
+            return
+        path = {"chat": "/chat/completions", "text": "/completions"}[self.kind]
+        found = []
+        for params in ({}, {"model": "a", "stream": True, "user": "b", "max_tokens": 1}):
+            call = Call(method="POST", path=path, body=b"%d" % len(params), params=params)
+            made = bound.target(server, call)
+            assert made is not None
+            assert made.body == b"%d" % len(params)
+            found.append((made.method, made.url, dict(made.headers)))
+        assert found[0] == found[1]
 
     def test_fix_text_is_pure(self) -> None:
         bound, server, request = self.plugins().get(self.plugin), self.server(), self.request()
