@@ -12,6 +12,7 @@ from . import as_chat, max_time
 from .chunks import Chunk
 from .errors import PluginError, RelayError
 from .faults import fault
+from .frames import Passage, Sink
 from .guard import Guard, expected_choices
 from .meter import counted, says
 from .preparing import prepare
@@ -43,14 +44,15 @@ class Answer(Tenancy):
         "_first",
         "_generator",
         "_guard",
-        "_last",
-        "_pieces",
+        "_passage",
         "_request",
         "_usage",
         "_write",
         "deployment",
         "dropped",
+        "last",
         "notes",
+        "pieces",
     )
 
     def __init__(
@@ -64,14 +66,17 @@ class Answer(Tenancy):
         self._guard: Guard | None = None
         self._first: Chunk | None = None
         self._error: RelayError | None = None
-        self._pieces = 0
+        self.pieces = 0
+        """Given so far."""
         self._asked_at = 0.0  # until the first token is there
         self._ended_by: BaseException | None = None
         self._said_before = 0
-        self._last: bytes | None = None
+        self.last: bytes | None = None
+        """Of what was given."""
         self._usage: UsageWatch | None = None
         self._request: Request | None = None  # nothing is done to its stream on the way
         self._write: Callable[[bytes], bool] | None = None
+        self._passage: Passage | None = None
         self.deployment: Deployment | None = None
         self.dropped: tuple[str, ...] = ()
         self.notes: Mapping[str, str] | None = None
@@ -185,7 +190,7 @@ class Answer(Tenancy):
         """What the answer has used so far, in OpenAI's terms: estimated (`estimated`) until its
         server has said it; None where nobody counts.
         """
-        return None if self._usage is None else self._usage.usage(self._pieces)
+        return None if self._usage is None else self._usage.usage(self.pieces)
 
     async def __aexit__(
         self,
@@ -195,19 +200,29 @@ class Answer(Tenancy):
     ) -> None:
         await self._close(error or self._ended_by)
 
-    def onto(self, write: Callable[[bytes], bool]) -> None:
+    def onto(
+        self,
+        write: Callable[[bytes], bool],
+        sink: Sink | None = None,
+        rename: Callable[[bytes], bytes] | None = None,
+    ) -> None:
         """From now on hand what needs no look to `write` as it arrives, instead of giving it as a
         chunk, where the server's connection can. `write` says whether it has taken it; what it does
-        not take is a chunk like any other.
+        not take is a chunk like any other. Chunks of HTTP may go to `sink` as they are, but for
+        `rename`, which `write` does to an event itself.
         """
         if self._request is not None:
             self._write, self._request.direct = write, self._direct
+            if sink is not None:
+                self._passage = Passage(sink, self, rename)
+                if not self._asked_at:
+                    self._request.passage = self._passage
 
     def _direct(self, data: bytes) -> bool:
         if self._asked_at or self._write is None or not self._write(data):
             return False
-        self._pieces += 1
-        self._last = data
+        self.pieces += 1
+        self.last = data
         return True
 
     def __aiter__(self) -> Answer:
@@ -236,7 +251,7 @@ class Answer(Tenancy):
             if cut is not None:
                 self._ended_by = cut
                 raise cut from None
-            last = None if self._usage is None else self._usage.missing(self._pieces)
+            last = None if self._usage is None else self._usage.missing(self.pieces)
             if last is None:
                 raise
             return last
@@ -248,8 +263,8 @@ class Answer(Tenancy):
             raise self._ended_by from error
         wrong = None if chunk.checked else guard.check(chunk)
         if wrong is None:
-            self._pieces += 1
-            self._last = chunk.raw
+            self.pieces += 1
+            self.last = chunk.raw
             if self._usage is not None and not chunk.checked:
                 shown = self._usage.shown(chunk)
                 if shown is None:
@@ -270,15 +285,19 @@ class Answer(Tenancy):
         assert self._leased is not None
         self._leased.meter.first(self._asked_at, monotonic())
         self._asked_at = 0.0
+        if self._request is not None:
+            self._request.passage = self._passage
 
     def _fault(self, error: Exception) -> PluginError:
         assert self._leased is not None
         return fault(self._leased.link.plugin, "stream", error)
 
     async def _close(self, error: BaseException | None) -> None:
-        last, generator, self._generator = self._last, self._generator, None
+        last, generator, self._generator = self.last, self._generator, None
         if self._request is not None:
-            self._request.direct = self._request = self._write = None  # they hold each other
+            # They hold each other.
+            self._request.direct = self._request.passage = None
+            self._request = self._write = self._passage = None
         try:
             if generator is not None:
                 await generator.aclose()
@@ -286,4 +305,4 @@ class Answer(Tenancy):
             self._fault(late)  # the answer is over; the log has what went wrong after it
         finally:
             tokens = counted(last) if last is not None else 0
-            self._release(error, self._pieces if tokens is None else tokens)
+            self._release(error, self.pieces if tokens is None else tokens)

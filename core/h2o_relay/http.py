@@ -48,9 +48,12 @@ class Response(Protocol):
 
     def finish(self, *, whole: bool) -> None: ...
 
-    def offer(self, taker: Callable[[bytes], bool]) -> None:
+    def offer(
+        self, taker: Callable[[bytes], bool], frames: Callable[[bytes], bytes] | None = None
+    ) -> None:
         """Where this is possible, show what arrives to `taker` while the reader waits for it. What
-        that takes, by saying true, does not wake the reader.
+        that takes, by saying true, does not wake the reader. Of a chunked body `frames` sees whole
+        chunks first, as they are, and gives back the rest.
         """
         ...
 

@@ -18,6 +18,7 @@ from .errors import (
     UpstreamBadResponse,
     UpstreamDisconnected,
 )
+from .frames import stands_between
 from .http_answer import Answering
 from .http_body import read_all
 from .http_clocks import FOREVER
@@ -32,8 +33,8 @@ class Connection(Answering, asyncio.Protocol):
     """Reused for one exchange after another; `start` begins one."""
 
     __slots__ = (
-        "__weakref__", "_most", "_paused", "_released", "_taker", "_transport", "closed",
-        "idle_since",
+        "__weakref__", "_between", "_frames", "_most", "_paused", "_released", "_taker",
+        "_transport", "closed", "idle_since",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +56,8 @@ class Connection(Answering, asyncio.Protocol):
         self._paused = False
         self._draining = False
         self._taker: Callable[[bytes], bool] | None = None
+        self._frames: Callable[[bytes], bytes] | None = None
+        self._between = False  # the parser stands between two chunks that `_frames` may see
 
     # The exchange, as the client sees it.
 
@@ -138,17 +141,20 @@ class Connection(Answering, asyncio.Protocol):
         body = self.ready(limit)
         return await read_all(self, limit) if body is None else body
 
-    def offer(self, taker: Callable[[bytes], bool]) -> None:
+    def offer(
+        self, taker: Callable[[bytes], bool], frames: Callable[[bytes], bytes] | None = None
+    ) -> None:
         """Show what arrives to `taker` while a reader waits for it: what that takes costs no turn
-        of the reader's task.
+        of the reader's task. `frames` sees whole chunks of a chunked body first, as they are,
+        and gives back the rest.
         """
-        self._taker = taker
+        self._taker, self._frames = taker, frames
 
     def finish(self, *, whole: bool) -> None:
         """End the exchange. `whole` says that the reader has all that it wanted, so that the rest
         of the message may be awaited for a moment to keep the connection.
         """
-        self._taker = None
+        self._taker = self._frames = None
         if self.complete and self._error is None:
             self._to_pool()
         elif whole and not self._until_eof and self._error is None and not self.closed:
@@ -200,6 +206,12 @@ class Connection(Answering, asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        if self._between and self._waiter is not None and self._frames is not None:
+            data = self._frames(data)
+            if not data:
+                self._last = self._loop.time()
+                return
+        self._between = False
         if self.complete:  # nobody asked for this
             self._dirty = True
             if self.idle_since:
@@ -233,8 +245,10 @@ class Connection(Answering, asyncio.Protocol):
                 self._draining = False
                 self._to_pool()
             return
-        if self._taker is not None and self._taken():
-            return
+        if self._taker is not None:
+            self._between = bool(self._pieces) and stands_between(data, self._pieces[-1])
+            if self._taken():
+                return
         if self._held > HIGH_WATER and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()

@@ -135,7 +135,9 @@ class LibraryResponse:
     def finish(self, *, whole: bool) -> None:
         self._response.close()
 
-    def offer(self, taker: Callable[[bytes], bool]) -> None:
+    def offer(
+        self, taker: Callable[[bytes], bool], frames: Callable[[bytes], bytes] | None = None
+    ) -> None:
         """The library has no such place."""
 
 

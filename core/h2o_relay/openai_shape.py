@@ -30,6 +30,7 @@ from .errors import (
     from_error_object,
     from_response,
 )
+from .frames import offer
 from .http import HttpClient, Response, check_head
 from .pattern import Pattern
 from .splice import with_model
@@ -66,7 +67,7 @@ async def stream(
     exchange = client.request(target.method, target.url, headers=target.headers, body=target.body)
     limit = client.settings.max_event
     splitter, pattern = Splitter(limit), Pattern()
-    as_chat, direct = chat_shape(request), None
+    as_chat = chat_shape(request)
     async with exchange as response:
         if response.status >= 300:
             raise await refusal(response, server)
@@ -89,25 +90,12 @@ async def stream(
             elif events:
                 yield Chunk(events)
                 pattern.learn(events)  # the kernel asks for more: it found them good
-                if direct is None and request.direct is not None:
-                    direct = passed(request.direct, splitter, pattern, limit)
-                    response.offer(direct)
+            if request.direct is not None:
+                offer(response, request, splitter, pattern, limit)
             if splitter.error is not None:
                 raise splitter.error
             if splitter.done:
                 return
-
-
-def passed(
-    direct: Callable[[bytes], bool], splitter: Splitter, pattern: Pattern, limit: int
-) -> Callable[[bytes], bool]:
-    """What hands on an event like the ones before it, without a turn of anybody's task."""
-
-    def taker(data: bytes) -> bool:
-        fits = len(data) <= limit and splitter.between and pattern.fits(data)
-        return fits and direct(data)
-
-    return taker
 
 
 async def generate(find: Find, server: Server, client: HttpClient, request: Request) -> Completion:

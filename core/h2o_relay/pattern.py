@@ -16,39 +16,49 @@ TEXT = rb'[^"\\\x00-\x1f]*(?:%b[^"\\\x00-\x1f]*)*' % ESCAPE
 PLAIN = re.compile(TEXT)
 CONTENT = re.compile(rb'data: [^\n]*"content": ?"(%b)"\}[^\n]*\n\n' % TEXT)
 OPEN = re.compile(rb'"finish_reason": ?null')
+SPECIAL = (*range(0x20), *b'"\\', *range(0x80, 0x100))
+ORDINARY = bytes(0x20 if byte in SPECIAL else byte for byte in range(0x100))
+"""For `translate`: what it leaves alone is ASCII that stands for itself in a JSON string."""
+
+
+def plain(text: bytes) -> bool:
+    """Whether `text` is the inside of a JSON string."""
+    if text.translate(ORDINARY) == text:
+        return True
+    if PLAIN.fullmatch(text) is None:
+        return False
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class Pattern:
     """Learns from events, whole ones that were found good; others then fit, or do not."""
 
-    __slots__ = ("_after", "_before", "_end")
+    __slots__ = ("after", "before")
 
     def __init__(self) -> None:
-        self._before: bytes | None = None
-        self._after = b""
-        self._end = 0  # length of what follows the text
+        self.before = b""
+        """Up to the text; b"" while nothing is known."""
+        self.after = b""
 
     def learn(self, events: bytes) -> None:
         """Remember the last of some normalised events, if it is an ordinary piece of content."""
-        self._before = None
+        self.before = b""
         before = events.rfind(END, 0, -len(END))
         event = events if before < 0 else events[before + len(END) :]
         match = CONTENT.fullmatch(event)
         if match is None or OPEN.search(event) is None or b'"error"' in event:
             return
         start, end = match.span(1)
-        self._before, self._after, self._end = event[:start], event[end:], len(event) - end
+        self.before, self.after = event[:start], event[end:]
 
     def fits(self, data: bytes) -> bool:
         """Whether `data` is exactly one event of the kind last learnt."""
-        before = self._before
-        if before is None or not data.startswith(before) or not data.endswith(self._after):
+        before, after = self.before, self.after
+        start, end = len(before), len(data) - len(after)
+        if not start or start > end or not data.startswith(before) or not data.endswith(after):
             return False
-        if PLAIN.fullmatch(data, len(before), len(data) - self._end) is None:
-            return False
-        if not data.isascii():
-            try:
-                data.decode()
-            except UnicodeDecodeError:
-                return False
-        return True
+        return plain(data[start:end])

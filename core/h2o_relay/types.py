@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
 from .chunks import Chunk, Completion
+from .frames import Passage
 from .strict import unsupported
 
 __all__ = [
@@ -216,6 +217,8 @@ class Request:
     direct: Callable[[bytes], bool] | None = None
     """Takes one event that needs no look and is to be sent on as it is, or says that it cannot take
     it now: a plugin that is given such an event by its connection may use it instead of a chunk."""
+    passage: Passage | None = None
+    """Where whole chunks of HTTP may go as they are, once the first token is told of."""
 
     def tell(self, name: str, value: str) -> None:
         """Add a note, before the first chunk."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from h2o_relay.answer import Answer
     from h2o_relay.chunks import Completion
     from h2o_relay.forwarding import Forwarded
+    from h2o_relay.frames import Sink
     from h2o_relay.tries import Tries
 
     from .protocol import RelayProtocol
@@ -301,6 +302,11 @@ class Exchange:
             return False
         self.write(data)
         return True
+
+    @property
+    def sink(self) -> Sink | None:
+        """Where chunks may be written as they are, after the first piece; None if it has none."""
+        return self._protocol if self._chunked else None
 
     def end(self, data: bytes) -> None:
         """The last piece of a stream."""

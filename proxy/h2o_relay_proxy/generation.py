@@ -106,7 +106,8 @@ class Generation:
             rename = renaming(answer.tries, answer.deployment)
             last, tries = DONE, answer.tries
             resumed = tries.resumed
-            answer.onto(exchange.take if rename is None else _taking(exchange, rename))
+            take = exchange.take if rename is None else _taking(exchange, rename)
+            answer.onto(take, exchange.sink, rename)
             try:
                 async for chunk in answer:
                     if tries.resumed != resumed:

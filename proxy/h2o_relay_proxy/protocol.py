@@ -102,6 +102,7 @@ class RelayProtocol(Flow, Refusing, Answering, asyncio.Protocol):
             self.running.vanish()
         self._wake()  # the worker finds that the connection is closed
         self.resume_writing()
+        self.write = _nowhere
 
     def shutdown(self) -> None:
         """The relay is stopping: no request after the one that runs."""
@@ -304,3 +305,7 @@ class RelayProtocol(Flow, Refusing, Answering, asyncio.Protocol):
             self.transport.close()
         else:
             self._refuse(RequestTimeout("The request did not arrive in time."))
+
+
+def _nowhere(data: bytes) -> None:
+    """Writes to nobody."""

@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+import re
 from collections.abc import Callable
 
 import pytest
 
-from h2o_relay import openai_shape
 from h2o_relay.answer import Answer
-from h2o_relay.testing.scripts import each, event, play, sse, stream
+from h2o_relay.http_connection import Connection
+from h2o_relay.testing.scripts import each, event, hang, play, sse, stream
+from h2o_relay.testing.upstream import until
 
 from .kit import MODEL, assert_cut, assert_intact, chat, post, relay, said
 
 COUNT = 40
 PIECES = said(COUNT)
 ERROR = b'{"error":{"message":"out of memory","code":500}}'
+CHUNK = re.compile(rb"[0-9a-fA-F]+\r\ndata: [^\n]*\n\n\r\n")
 Taker = Callable[[bytes], bool]
+Frames = Callable[[bytes], bytes]
 
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """What went by at once."""
+    """What went by at once: events, and chunks of them."""
     seen: list[bytes] = []
-    passed = openai_shape.passed
+    offer = Connection.offer
 
-    def watched(*about: object) -> Taker:
-        taker = passed(*about)  # type: ignore[arg-type]
-
+    def watched(self: Connection, taker: Taker, frames: Frames | None = None) -> None:
         def take(data: bytes) -> bool:
-            if not taker(data):
-                return False
-            seen.append(data)
-            return True
+            good = taker(data)
+            if good:
+                seen.append(data)
+            return good
 
-        return take
+        def take_frames(data: bytes) -> bytes:
+            assert frames is not None
+            rest = frames(data)
+            assert data.endswith(rest)
+            seen.extend(CHUNK.findall(data[: len(data) - len(rest)]))
+            return rest
 
-    monkeypatch.setattr(openai_shape, "passed", watched)
+        offer(self, take, None if frames is None else take_frames)
+
+    monkeypatch.setattr(Connection, "offer", watched)
     return seen
 
 
@@ -93,3 +104,71 @@ async def test_all_bytes_are_as_without(monkeypatch: pytest.MonkeyPatch, size: i
         turned = await running.ask(post(chat()))
     assert direct.body == turned.body
     assert_intact(direct, PIECES)
+
+
+def cut(rng: random.Random, steps: list[bytes]) -> list[bytes]:
+    """Some of them together, some in two."""
+    parts = [b""]
+    for step in steps:
+        place = rng.randrange(len(step)) if rng.random() < 0.2 else 0
+        parts[-1] += step[:place]
+        if rng.random() < 0.8:
+            parts.append(b"")
+        parts[-1] += step[place:]
+    return [part for part in parts if part]
+
+
+@pytest.mark.parametrize("model", ["mine", MODEL])
+async def test_random_cuts(taken: list[bytes], model: str) -> None:
+    """Chunks in pieces, and several of them in one, for one name of the model and another."""
+    named = [piece.replace(b'{"id"', b'{"model":"%b","id"' % MODEL.encode()) for piece in PIECES]
+    told = [p.replace(b'"model":"%b"' % MODEL.encode(), b'"model":"%b"' % model.encode())
+            for p in named]  # fmt: skip
+    beginning, *steps, end = sse(named).steps
+    rng = random.Random(7)
+    for _ in range(6):
+        parts = cut(rng, [step for step in steps if isinstance(step, bytes)])
+        script = play(beginning, *parts, end).paced(0.004)
+        async with relay(script, servers=[("vllm_chat:{url}/v1", model)]) as running:
+            assert_intact(await running.ask(post({**chat(), "model": model})), told)
+    assert taken
+
+
+async def test_a_caller_who_knows_no_chunks(taken: list[bytes]) -> None:
+    async with relay(sse(PIECES).paced(0.01)) as running, running.client() as client:
+        await client.send(post(chat()).replace(b"HTTP/1.1", b"HTTP/1.0", 1))
+        async with asyncio.timeout(20):
+            answer = await client.reader.read()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    assert body == b"".join(map(event, [*PIECES, b"[DONE]"]))
+    assert taken
+
+
+async def test_requests_one_behind_the_other(taken: list[bytes]) -> None:
+    async with relay(sse(PIECES).paced(0.005)) as running, running.client() as client:
+        await client.send(post(chat()) * 2)
+        for _ in range(2):
+            assert_intact(await client.reply(), PIECES)
+    assert len(taken) > COUNT
+
+
+async def test_a_caller_who_goes_in_between(taken: list[bytes]) -> None:
+    async with relay(sse(said(400)).paced(0.005)) as running:
+        async with running.client() as client:
+            await client.send(post(chat()))
+            await until(lambda: len(taken) > 3, within=5)
+        await running.hang_up()
+        await until(lambda: not running.connections, within=5)
+        running.plays(sse(PIECES))
+        assert_intact(await running.ask(post(chat())), PIECES)
+
+
+async def test_a_server_that_falls_silent_after_them(taken: list[bytes]) -> None:
+    """Each of them winds the clock between bytes: together they take longer than it has."""
+    pieces = said(COUNT, None)
+    *steps, _, _ = sse(pieces).steps
+    async with relay(play(*steps, hang).paced(0.04), idle_timeout=0.8) as running:
+        reply = await running.ask(post(chat()))
+    assert_cut(reply, pieces, "idle_timeout")
+    assert len(taken) > COUNT / 2

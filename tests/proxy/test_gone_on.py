@@ -41,7 +41,7 @@ class Answered:
         )
         self._servers = servers
 
-    def onto(self, write: object) -> None:
+    def onto(self, *write: object) -> None:
         """Everything is a chunk."""
 
     async def __aiter__(self) -> AsyncIterator[Chunk]:
