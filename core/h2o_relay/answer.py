@@ -218,10 +218,10 @@ class Answer(Tenancy):
                 if not self._asked_at:
                     self._request.passage = self._passage
 
-    def _direct(self, data: bytes) -> bool:
+    def _direct(self, data: bytes, events: int = 1) -> bool:
         if self._asked_at or self._write is None or not self._write(data):
             return False
-        self.pieces += 1
+        self.pieces += events
         self.last = data
         return True
 

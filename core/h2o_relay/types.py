@@ -22,6 +22,7 @@ __all__ = [
     "Chunk",
     "Completion",
     "Deployment",
+    "Direct",
     "Endpoint",
     "Everything",
     "Identified",
@@ -191,6 +192,13 @@ class Capabilities:
     """`count_tokens` works."""
 
 
+class Direct(Protocol):
+    """Takes so many whole events, each with a piece of text and no more, or says that it cannot
+    take them now."""
+
+    def __call__(self, data: bytes, events: int = 1, /) -> bool: ...
+
+
 @dataclass(slots=True)  # not kw_only: the kernel makes one for each request, which names make slow
 class Request:
     """A generation request in OpenAI's terms."""
@@ -214,9 +222,9 @@ class Request:
     """Fields that are not honoured, beyond what `Capabilities` says: see `drop`."""
     strict: bool = False
     """The caller wants no field ignored."""
-    direct: Callable[[bytes], bool] | None = None
-    """Takes one event that needs no look and is to be sent on as it is, or says that it cannot take
-    it now: a plugin that is given such an event by its connection may use it instead of a chunk."""
+    direct: Direct | None = None
+    """Sends on what needs no look: a plugin that has such an event from its connection may use it
+    instead of a chunk (`Response.offer`). It is there once the first chunk was taken, or never."""
     passage: Passage | None = None
     """Where whole chunks of HTTP may go as they are, once the first token is told of."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ import orjson
 from h2o_relay.chunks import END, PREFIX, Chunk, Completion
 from h2o_relay.errors import UpstreamIncomplete
 from h2o_relay.types import Request, Server
+from h2o_relay.wording import Wording
 
 from .failures import nonsense, reported
 from .logprobs import chat_logprobs, text_logprobs
@@ -28,7 +30,9 @@ REASONS = {"": "stop", "load": "stop", "unload": "stop"}
 
 
 class Translator:
-    """One answer to one request. `finished` is true once Ollama has said that it is done."""
+    """One answer to one request. `begun` is true after its first line, `finished` once Ollama has
+    said that it is done.
+    """
 
     def __init__(self, server: Server, request: Request) -> None:
         options = request.params.get("stream_options")
@@ -39,16 +43,16 @@ class Translator:
         self._id = f"{'chatcmpl' if self._chat else 'cmpl'}-{uuid4().hex}"
         self._created = int(time.time())
         self._asked_usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
-        self._begun = False
+        self.begun = False
         self._calls = 0
         self._written = 0  # characters of text, for the offsets of its tokens
 
     def events(self, said: Mapping[str, Any]) -> list[Event]:
         """The events for one line of a stream. Raises what the line reports, UpstreamError."""
         delta = self._delta(said)
-        if self._chat and not self._begun:
+        if self._chat and not self.begun:
             delta = {"role": "assistant", **delta}
-        self._begun = True
+        self.begun = True
         logprobs = self._logprobs(said)
         events = []
         if delta or logprobs:
@@ -59,6 +63,17 @@ class Translator:
             if self._asked_usage:
                 events.append({**self._event(), "usage": usage(said)})
         return events
+
+    @cached_property
+    def wordings(self) -> dict[str, Wording]:
+        """The event for a line that is not the first and brings nothing but text: its `content`,
+        or its `thinking`.
+        """
+        content = "content" if self._chat else "text"
+        return {"content": self._wording(content), "thinking": self._wording("reasoning_content")}
+
+    def _wording(self, name: str) -> Wording:
+        return Wording(lambda text: self._event(self._choice({name: text}, None, None)))
 
     def whole(self, said: Mapping[str, Any]) -> Completion:
         """The answer to a request that is not streamed. Raises what it reports, UpstreamError."""

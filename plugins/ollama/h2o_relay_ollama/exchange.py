@@ -15,6 +15,7 @@ from h2o_relay.types import Request, Server
 
 from .address import headers, root
 from .answers import Event, Translator, chunk_of
+from .at_once import event_of, framed, taking
 from .body import order
 from .failures import refusal
 from .lines import Lines, decoded
@@ -52,6 +53,9 @@ async def stream(server: Server, client: HttpClient, request: Request) -> AsyncG
                 exchange.whole = translator.finished
                 if chunk is not None:
                     yield chunk
+                    if request.direct is not None:
+                        taker = taking(request.direct, lines, translator)
+                        response.offer(taker, framed(request.passage, lines, translator))
                 if error is not None:
                     raise error
                 if translator.finished:
@@ -70,6 +74,10 @@ def _translated(
     translator: Translator, lines: list[bytes]
 ) -> tuple[Chunk | None, RelayError | None]:
     """What the lines say up to the answer's end, or up to an error, and the error."""
+    if len(lines) == 1 and translator.begun:
+        event = event_of(lines[0], translator)
+        if event is not None:
+            return Chunk(event, checked=True), None
     events: list[Event] = []
     error: RelayError | None = None
     for line in lines:

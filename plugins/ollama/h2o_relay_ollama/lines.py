@@ -15,14 +15,14 @@ class Lines:
     """Fed with bytes, gives the lines that they complete; at most `limit` bytes a line."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._rest = b""
+        self.limit = limit
+        self.rest = b""
         self._any = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that end in `data`. Raises UpstreamResponseTooLarge."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > self._limit or any(len(line) > self._limit for line in lines):
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        if len(self.rest) > self.limit or any(len(line) > self.limit for line in lines):
             raise UpstreamResponseTooLarge("the Ollama server sent a line that is too long")
         whole = [line for line in lines if line.strip()]
         self._any = self._any or bool(whole)
@@ -30,7 +30,7 @@ class Lines:
 
     def end(self) -> list[bytes]:
         """What follows the last line break: whole, if it is JSON. Raises UpstreamError."""
-        rest, self._rest = self._rest.strip(), b""
+        rest, self.rest = self.rest.strip(), b""
         if not rest:
             return []
         try:
