@@ -42,12 +42,16 @@ class Answering:
             self._wake()
 
     async def _work(self) -> None:
-        while not self.transport.is_closing():
+        while True:
             exchange = self.running
             if exchange is None or exchange.taken:
+                if self.transport.is_closing():
+                    return
                 self._idle = self._loop.create_future()
                 await self._idle
                 continue
+            if exchange.gone:
+                return
             exchange.taken = True
             try:
                 if self.full:

@@ -120,7 +120,8 @@ class Desk:
         which was looked at; it must be asked for. Raises Forbidden, RateLimited, ModelNotFound.
         """
         caller, model = exchange.caller, params.get("model")
-        found, may = self._chosen_now(caller, model), caller.allowance
+        may = caller.allowance
+        found = self._chosen_now(caller, model) if may.models else self._find(model)
         if found is None:
             await self._kernel.settled(PATIENCE)
             found = self._chosen(caller, model)
@@ -294,6 +295,8 @@ def used_of(answer: Answer | Completion | Forwarded, exchange: Exchange, route: 
     """What an answer has used, as far as is known."""
     if route in COUNTING:
         return NOTHING
+    if type(answer) is Completion:
+        return of_usage(answer.data.get("usage"))
     if isinstance(answer, Forwarded):
         return of_bytes(*exchange.ends)
     return of_usage(answer.usage)

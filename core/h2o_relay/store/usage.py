@@ -9,10 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     Dialect,
     Select,
     case,
@@ -43,6 +45,7 @@ WHOLE = ("prompt_tokens", "completion_tokens", "cached_tokens")
 NUMBERS = ("at", "seconds", "queued", "overhead")
 STEPS = 40  # buckets that a decade of durations is cut into: 6 % each
 SHORTEST = 1e-3  # seconds
+TOGETHER = 32  # rows of one statement: it has 832 values, and old versions of SQLite allow 999
 PIECE = 25  # rows that are made at a time, while everybody else waits
 MOST_NAMES = 10_000
 MOST_PERCENTILES = 1000  # groups that these are worked out for
@@ -72,8 +75,7 @@ class UsageStore:
                 )
                 new = [row for row in values if row[0] not in there]
             if new:
-                connection = session.connection()
-                connection.exec_driver_sql(_statement(connection.dialect), new)
+                _insert(session.connection(), new)
 
         await self._store.run(work)
 
@@ -200,8 +202,20 @@ def _cleaned(key: str, *others: str) -> tuple[str, ...]:
     return _text(key)[:255], *found
 
 
-@lru_cache(maxsize=8)
-def _statement(dialect: Dialect) -> str:
+def _insert(connection: Connection, rows: Sequence[Row]) -> None:
+    """Many rows to a statement: a driver lets go of the interpreter for each one, and the thread
+    that answers requests has to give it back as often.
+    """
+    dialect, end = connection.dialect, len(rows) - len(rows) % TOGETHER
+    for place in range(0, end, TOGETHER):
+        values = tuple(chain.from_iterable(rows[place : place + TOGETHER]))
+        connection.exec_driver_sql(_statement(dialect, TOGETHER), values)
+    if end < len(rows):
+        connection.exec_driver_sql(_statement(dialect), rows[end:])
+
+
+@lru_cache(maxsize=16)
+def _statement(dialect: Dialect, rows: int = 1) -> str:
     """The INSERT for all columns by their places: what SQLAlchemy does for each row costs as much
     as all the rest.
     """
@@ -209,7 +223,8 @@ def _statement(dialect: Dialect) -> str:
     quote = dialect.identifier_preparer.quote
     names = ", ".join(quote(column.name) for column in table.columns)
     signs = ", ".join([sign] * len(table.columns))
-    return f"INSERT INTO {quote(table.name)} ({names}) VALUES ({signs})"
+    every = ", ".join([f"({signs})"] * rows)
+    return f"INSERT INTO {quote(table.name)} ({names}) VALUES {every}"
 
 
 def _text(text: str, most: int = 300) -> str:

@@ -66,7 +66,10 @@ class Series:
         self.attempts += attempts
         if attempts > 1:
             self.retries += attempts - 1
-        self.queue.observe(record.queued)
+        if record.queued:
+            self.queue.observe(record.queued)
+        else:
+            self.queue.counts[0] += 1
         first, prompt, completion = record.first, record.prompt_tokens, record.completion_tokens
         if first is not None:
             self.first.observe(first)
