@@ -156,6 +156,9 @@ async def test_options_are_sent_and_kept(chat: Chat, town: Town) -> None:
     await chat.set("temperature", "hot")
     await chat.ask("Too much")
     await expect(chat.notice).to_contain_text("which is not a number")
+    await chat.set("temperature", "0.4")
+    await chat.asked("Once more", "to: Once more")
+    assert town.parrot.chats[-1].json()["temperature"] == 0.4
 
 
 async def test_reasoning_is_folded(chat: Chat) -> None:

@@ -199,7 +199,7 @@ class ChatEvents:
             return {**updates, self.parts.box: gr.update(sources=self._draw.sources(model))}
 
         if not asked:
-            return {}
+            return {self.parts.turn: gr.skip()}  # to Gradio {} is no answer at all
         updates = await self._draw.guarded(request, work)
         if self.parts.meter in updates:
             updates.pop(self.parts.notice)  # nothing is to be said
