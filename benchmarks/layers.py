@@ -23,6 +23,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "h2o_relay/http_head.py",
         "h2o_relay/http_clocks.py",
         "h2o_relay/http_body.py",
+        "h2o_relay/outbox.py",
+        "h2o_relay/frames.py",
         "h2o_relay/http_answer.py",
         "h2o_relay/http_known.py",
         "h2o_relay/http_pool.py",

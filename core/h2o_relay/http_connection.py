@@ -23,6 +23,7 @@ from .http_answer import Answering
 from .http_body import read_all
 from .http_clocks import FOREVER
 from .http_known import KnownHead
+from .outbox import outbox_of
 
 HEAD_LIMIT = 64 * 1024  # bytes of a response's head
 HIGH_WATER = 64 * 1024  # bytes held for a reader before the upstream is held back
@@ -33,7 +34,7 @@ class Connection(Answering, asyncio.Protocol):
     """Reused for one exchange after another; `start` begins one."""
 
     __slots__ = (
-        "__weakref__", "_between", "_frames", "_most", "_paused", "_released", "_taker",
+        "__weakref__", "_between", "_frames", "_most", "_outbox", "_paused", "_released", "_taker",
         "_transport", "closed", "idle_since",
     )  # fmt: skip
 
@@ -44,6 +45,7 @@ class Connection(Answering, asyncio.Protocol):
         """`released` is told when it is idle and when it is closed; `known` is its origin's."""
         super().__init__(known)
         self._loop = loop
+        self._outbox = outbox_of(loop)
         self._released = released
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -80,10 +82,14 @@ class Connection(Answering, asyncio.Protocol):
             self._watch(due)
         if self._dirty:
             self._fail(UpstreamBadResponse("the upstream server does not speak HTTP"))
+        elif self._transport is None or self.closed:
+            self._fail(UpstreamDisconnected("the upstream server closed the connection"))
         else:
-            self.write(data)
+            self._outbox.put(self._transport, data)
 
     def write(self, data: bytes) -> None:
+        """More of a request; what it began with may wait in the outbox."""
+        self._outbox.flush()
         if self._transport is None or self.closed:
             self._fail(UpstreamDisconnected("the upstream server closed the connection"))
         else:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 PHRASES = {status.value: status.phrase for status in HTTPStatus}
 STATUS_LINES = {s: f"HTTP/1.1 {s} {PHRASES.get(s, '')}\r\n".encode() for s in range(200, 600)}
 """An upstream's status may be any, 499 as well."""
+LAST = b"0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -257,7 +258,11 @@ class Exchange:
             STATUS_LINES[status], self._protocol.standing, self.shared, block, more, extra, b"\r\n",
         )  # fmt: skip
         head = b"".join(parts)
-        self._protocol.write(head if self.method == "HEAD" else head + body)
+        data = head if self.method == "HEAD" else head + body
+        if self.keep_alive and self.complete:
+            self._protocol.write_whole(data)
+        else:
+            self._protocol.write(data)
         self._done()
 
     def begin(self, block: bytes, extra: bytes = b"") -> None:
@@ -289,12 +294,14 @@ class Exchange:
 
     def write(self, data: bytes) -> None:
         """A piece of a stream."""
-        if self.gone or not data:
-            return
+        if not self.gone and data:
+            self._protocol.write(self._framed(data))
+
+    def _framed(self, data: bytes) -> bytes:
         head, self._head = self._head, None
-        if self._chunked:
+        if self._chunked and data:
             data = b"%x\r\n%b\r\n" % (len(data), data)
-        self._protocol.write(data if head is None else head + data)
+        return data if head is None else head + data
 
     def take(self, data: bytes) -> bool:
         """`write`, unless the client has not read enough of what was written."""
@@ -310,11 +317,10 @@ class Exchange:
 
     def end(self, data: bytes) -> None:
         """The last piece of a stream."""
-        self.write(data)
         if self.gone:
             return
-        if self._chunked:
-            self._protocol.write(b"0\r\n\r\n")
+        last = self._framed(data)
+        self._protocol.write(last + LAST if self._chunked else last)
         self._done()
 
     def _done(self) -> None:

@@ -26,6 +26,7 @@ from h2o_relay.errors import (
     RequestTimeout,
     URITooLong,
 )
+from h2o_relay.outbox import outbox_of
 from h2o_relay.settings import Settings
 
 from .answering import Answering
@@ -61,6 +62,7 @@ class RelayProtocol(Flow, Refusing, Answering, asyncio.Protocol):
         self._app = config.loaded_app
         self._server = server_state
         self._loop: asyncio.AbstractEventLoop = _loop or asyncio.get_event_loop()
+        self._outbox = outbox_of(self._loop)
         self._parser = httptools.HttpRequestParser(self)
         self.running: Exchange | None = None
         self._queue: deque[Exchange] = deque()
@@ -95,6 +97,7 @@ class RelayProtocol(Flow, Refusing, Answering, asyncio.Protocol):
         del self._parser  # the two hold each other, and would stay until garbage is collected
 
     def eof_received(self) -> None:
+        self._outbox.flush()
         self._gone()
 
     def _gone(self) -> None:
@@ -106,6 +109,7 @@ class RelayProtocol(Flow, Refusing, Answering, asyncio.Protocol):
 
     def shutdown(self) -> None:
         """The relay is stopping: no request after the one that runs."""
+        self._outbox.flush()
         if self.running is None or self.transport.lingers:
             self.transport.close()
             if self.transport.lingers:
@@ -278,6 +282,15 @@ class RelayProtocol(Flow, Refusing, Answering, asyncio.Protocol):
             self._coming = None
 
     # Answering (`answering.py`)
+
+    def write_whole(self, data: bytes) -> None:
+        """An answer after which the connection goes on; with those of others, where nothing else
+        may be written to it before.
+        """
+        if self._queue or self._later or self._late is not None:
+            self.write(data)
+        else:
+            self._outbox.put(self.transport, data)
 
     def finished(self, exchange: Exchange) -> None:
         """The answer is written."""

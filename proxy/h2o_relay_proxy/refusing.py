@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from h2o_relay.errors import RelayError
+from h2o_relay.outbox import Outbox
 
 from .closing import Transport
 from .deadline import Deadline
@@ -26,6 +27,7 @@ class Refusing:
     _begun: bool
     _deadline: Deadline
     _headers: list[Header]
+    _outbox: Outbox
     _parser: Any
     _queue: deque[Exchange]
     _url = b""
@@ -62,6 +64,7 @@ class Refusing:
 
     def _last_words(self, error: RelayError, request: Refused, told: bool = False) -> None:
         """`told`: the application has the request, and accounts for it itself."""
+        self._outbox.flush()
         self.write(whole_refusal(error, request.id))
         self.transport.close()
         if not told:

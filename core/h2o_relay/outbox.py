@@ -1,0 +1,59 @@
+"""Writing at the end of a turn of the loop, all in one go.
+
+Whoever reads at the other end sleeps until something comes, and waking it costs the writer more
+than the writing. What a busy relay writes in one turn, a piece here and a piece there, would wake
+it for each; written together it wakes it once. Nothing is written later than the loop's next turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+
+class Writer(Protocol):
+    """A transport."""
+
+    @property
+    def write(self) -> Callable[[bytes], None]: ...
+
+    def is_closing(self) -> bool: ...
+
+
+class Outbox:
+    """What is to be written; use `outbox_of`."""
+
+    __slots__ = ("__weakref__", "_call_soon", "_waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._call_soon = loop.call_soon
+        self._waiting: list[tuple[Writer, bytes]] = []
+
+    def put(self, transport: Writer, data: bytes) -> None:
+        """Write `data`, unless the transport is closed before. Whoever writes to it directly, or
+        closes it, calls `flush` first.
+        """
+        if not self._waiting:
+            self._call_soon(self.flush)
+        self._waiting.append((transport, data))
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for transport, data in waiting:
+                if not transport.is_closing():
+                    transport.write(data)
+
+
+_OUTBOXES: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = WeakKeyDictionary()
+
+
+def outbox_of(loop: asyncio.AbstractEventLoop) -> Outbox:
+    """The loop's."""
+    found = _OUTBOXES.get(loop)
+    if found is None:
+        found = _OUTBOXES[loop] = Outbox(loop)
+    return found

@@ -1,0 +1,75 @@
+"""What is written at the end of a turn: in order, once, and to nobody who has gone."""
+
+from __future__ import annotations
+
+import asyncio
+
+from h2o_relay.outbox import Outbox, outbox_of
+
+
+class Wire:
+    def __init__(self, log: list[tuple[str, bytes]], name: str) -> None:
+        self.log, self.name, self.closing = log, name, False
+
+    def write(self, data: bytes) -> None:
+        self.log.append((self.name, data))
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+
+async def test_it_is_written_in_the_next_turn_and_in_order() -> None:
+    log: list[tuple[str, bytes]] = []
+    outbox, a, b = outbox_of(asyncio.get_running_loop()), Wire(log, "a"), Wire(log, "b")
+    outbox.put(a, b"1")
+    outbox.put(b, b"2")
+    outbox.put(a, b"3")
+    assert log == []
+    await asyncio.sleep(0)
+    assert log == [("a", b"1"), ("b", b"2"), ("a", b"3")]
+    await asyncio.sleep(0)
+    outbox.put(b, b"4")
+    await asyncio.sleep(0)
+    assert log[3:] == [("b", b"4")]
+
+
+async def test_what_comes_later_finds_it_written() -> None:
+    """Whatever is called in a turn after `put` was, and was not asked for before."""
+    log: list[tuple[str, bytes]] = []
+    loop = asyncio.get_running_loop()
+    outbox, a = outbox_of(loop), Wire(log, "a")
+    done = loop.create_future()
+    outbox.put(a, b"1")
+    loop.call_soon(lambda: done.set_result(list(log)))
+    assert await done == [("a", b"1")]
+
+
+async def test_flush_writes_at_once_and_only_once() -> None:
+    log: list[tuple[str, bytes]] = []
+    outbox, a = outbox_of(asyncio.get_running_loop()), Wire(log, "a")
+    outbox.put(a, b"1")
+    outbox.flush()
+    assert log == [("a", b"1")]
+    outbox.put(a, b"2")  # before the turn that the first one asked for
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert log == [("a", b"1"), ("a", b"2")]
+
+
+async def test_nothing_is_written_to_who_has_gone() -> None:
+    log: list[tuple[str, bytes]] = []
+    outbox, a, b = outbox_of(asyncio.get_running_loop()), Wire(log, "a"), Wire(log, "b")
+    outbox.put(a, b"1")
+    outbox.put(b, b"2")
+    a.closing = True
+    await asyncio.sleep(0)
+    assert log == [("b", b"2")]
+
+
+def test_each_loop_has_its_own() -> None:
+    async def mine() -> Outbox:
+        found = outbox_of(asyncio.get_running_loop())
+        assert outbox_of(asyncio.get_running_loop()) is found
+        return found
+
+    assert asyncio.run(mine()) is not asyncio.run(mine())
