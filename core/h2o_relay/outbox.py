@@ -8,9 +8,12 @@ it for each; written together it wakes it once. Nothing is written later than th
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Protocol
 from weakref import WeakKeyDictionary
+
+log = logging.getLogger(__name__)
 
 
 class Writer(Protocol):
@@ -25,10 +28,9 @@ class Writer(Protocol):
 class Outbox:
     """What is to be written; use `outbox_of`."""
 
-    __slots__ = ("__weakref__", "_call_soon", "_waiting")
+    __slots__ = ("_waiting",)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._call_soon = loop.call_soon
+    def __init__(self) -> None:
         self._waiting: list[tuple[Writer, bytes]] = []
 
     def put(self, transport: Writer, data: bytes) -> None:
@@ -36,7 +38,7 @@ class Outbox:
         closes it, calls `flush` first.
         """
         if not self._waiting:
-            self._call_soon(self.flush)
+            asyncio.get_running_loop().call_soon(self.flush)
         self._waiting.append((transport, data))
 
     def flush(self) -> None:
@@ -44,8 +46,11 @@ class Outbox:
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             for transport, data in waiting:
-                if not transport.is_closing():
-                    transport.write(data)
+                try:
+                    if not transport.is_closing():
+                        transport.write(data)
+                except Exception:  # others wait behind it
+                    log.exception("a connection could not be written to")
 
 
 _OUTBOXES: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = WeakKeyDictionary()
@@ -55,5 +60,5 @@ def outbox_of(loop: asyncio.AbstractEventLoop) -> Outbox:
     """The loop's."""
     found = _OUTBOXES.get(loop)
     if found is None:
-        found = _OUTBOXES[loop] = Outbox(loop)
+        found = _OUTBOXES[loop] = Outbox()
     return found

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
+
+import pytest
 
 from h2o_relay.outbox import Outbox, outbox_of
 
@@ -73,3 +77,27 @@ def test_each_loop_has_its_own() -> None:
         return found
 
     assert asyncio.run(mine()) is not asyncio.run(mine())
+
+
+async def test_one_that_fails_holds_up_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Wire):
+        def write(self, data: bytes) -> None:
+            raise RuntimeError("the handler is closed")
+
+    log: list[tuple[str, bytes]] = []
+    outbox = outbox_of(asyncio.get_running_loop())
+    outbox.put(Broken(log, "a"), b"1")
+    outbox.put(Wire(log, "b"), b"2")
+    await asyncio.sleep(0)
+    assert log == [("b", b"2")]
+    assert "could not be written to" in caplog.text
+
+
+def test_nothing_is_left_of_a_loop_that_is_over() -> None:
+    loop = asyncio.new_event_loop()
+    outbox_of(loop)
+    gone = weakref.ref(loop)
+    loop.close()
+    del loop
+    gc.collect()
+    assert gone() is None
