@@ -25,12 +25,12 @@ from benchmarks.run import Plan, run  # noqa: E402
 ROUNDS = 3
 SECONDS = {"p100": 2.5, "ns64": 1.5}
 LIMITS = {
-    ("h2o", "p100"): 1.5,
-    ("h2o", "ns64"): 3.8,
-    ("h2o-keys", "p100"): 1.7,
-    ("h2o-keys", "ns64"): 5.3,
+    ("h2o", "p100"): 1.2,
+    ("h2o", "ns64"): 2.3,
+    ("h2o-keys", "p100"): 1.2,
+    ("h2o-keys", "ns64"): 2.6,
 }
-"""What a quiet machine showed of such short rounds (1.20, 2.50, 1.36, 3.55), and a quarter more per
+"""What a quiet machine showed of such short rounds (0.95, 1.51, 0.94, 1.71), and a quarter more per
 token, a half more per request."""
 Ratios = dict[tuple[str, str], float]
 
