@@ -11,7 +11,7 @@ from .http_clocks import Clocks
 from .http_known import KnownHead
 
 
-class Answering(Clocks):
+class Incoming(Clocks):
     """What has come of an answer; `known` is the head that its origin's answers begin with."""
 
     __slots__ = (

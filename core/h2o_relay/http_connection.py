@@ -19,7 +19,7 @@ from .errors import (
     UpstreamDisconnected,
 )
 from .frames import stands_between
-from .http_answer import Answering
+from .http_answer import Incoming
 from .http_body import read_all
 from .http_clocks import FOREVER
 from .http_known import KnownHead
@@ -30,7 +30,7 @@ HIGH_WATER = 64 * 1024  # bytes held for a reader before the upstream is held ba
 DRAIN_SECONDS = 1.0  # for the end of a message whose reader has all it wanted
 
 
-class Connection(Answering, asyncio.Protocol):
+class Connection(Incoming, asyncio.Protocol):
     """Reused for one exchange after another; `start` begins one."""
 
     __slots__ = (
@@ -242,6 +242,10 @@ class Connection(Answering, asyncio.Protocol):
                 return
         if first and self.complete and self._keep_alive and not (self._dirty or self.encoded):
             self._known.learn(data, self._headers)
+        self._parsed(data)
+
+    def _parsed(self, data: bytes) -> None:
+        """What came was parsed: it goes on to whoever waits for it."""
         if not self.has_head and self.received > HEAD_LIMIT:
             self._fail(UpstreamBadResponse("the upstream's response head is too large"))
             return

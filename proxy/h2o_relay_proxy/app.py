@@ -141,27 +141,14 @@ class App:
         self._desk.begin(exchange)
         head = exchange.head
         try:
-            if head.handler is not None and not self.leaving:  # it came before
+            handler = head.handler
+            if handler is None or self.leaving:
+                handler = await self._admitted(exchange)
+            else:  # it came before
                 exchange.path = head.route
                 self._desk.identify(exchange)
-                await head.handler(exchange)
-                return
-            path = exchange.path = below(self._prefix, exchange.path)
-            if self.leaving and path != ALIVE:
-                raise draining()
-            host = exchange.headers.get(b"host", b"")
-            if host not in self._good_hosts:
-                await self._check_host(host)
-            if self._cors.admit(exchange):
-                return
-            if path not in OPEN_PATHS and not path.startswith(PREFIX):
-                if self._desk.ring.unread:
-                    await self._desk.ring.settled(KEYS_WAIT)
-                self._desk.identify(exchange)
-            handler = self._posts.get(path) if exchange.method == "POST" else None
-            if handler is not None and b"origin" not in exchange.headers:
-                head.route, head.handler = path, handler
-            await (handler or self._route(exchange.method, path))(exchange)
+            if handler is not None:
+                await handler(exchange)
         except RelayError as error:
             unread = isinstance(error, EARLY) and exchange.has_body
             reply_error(exchange, error, CLOSE if unread or self.leaving else b"")
@@ -180,6 +167,29 @@ class App:
             let_go(error)
         finally:
             self._desk.over(exchange)
+
+    async def _admitted(self, exchange: Exchange) -> Handler | None:
+        """What answers a request that may come in; None if it was a browser's question, which is
+        answered by now. Raises RelayError.
+        """
+        path = exchange.path = below(self._prefix, exchange.path)
+        if self.leaving and path != ALIVE:
+            raise draining()
+        host = exchange.headers.get(b"host", b"")
+        if host not in self._good_hosts:
+            await self._check_host(host)
+        if self._cors.admit(exchange):
+            return None
+        if path not in OPEN_PATHS and not path.startswith(PREFIX):
+            if self._desk.ring.unread:
+                await self._desk.ring.settled(KEYS_WAIT)
+            self._desk.identify(exchange)
+        handler = self._posts.get(path) if exchange.method == "POST" else None
+        if handler is None:
+            return self._route(exchange.method, path)
+        if b"origin" not in exchange.headers:
+            exchange.head.route, exchange.head.handler = path, handler
+        return handler
 
     def refused(self, request: Refused, error: RelayError) -> None:
         """The connection itself has answered a request."""

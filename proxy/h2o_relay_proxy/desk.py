@@ -121,7 +121,7 @@ class Desk:
         """
         caller, model = exchange.caller, params.get("model")
         may = caller.allowance
-        found = self._chosen_now(caller, model) if may.models else self._find(model)
+        found = self._chosen_now(caller, model)
         if found is None:
             await self._kernel.settled(PATIENCE)
             found = self._chosen(caller, model)
