@@ -191,7 +191,7 @@ class Admin:
         exchange.reply(orjson.dumps(asdict(await self._api.system())))
 
     async def _changes(self, exchange: Exchange) -> None:
-        exchange.background = True
+        exchange.stay()
         exchange.begin(EVENTS)
         try:
             async with aclosing(self._api.changes()) as changes:

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
+from h2o_relay.outbox import Outbox
+
 from .closing import Transport
 from .exchange import Exchange
 from .respond import encoded
@@ -27,6 +29,7 @@ class Answering:
     _idle: asyncio.Future[None] | None = None
     """The worker waits for a request."""
     _loop: asyncio.AbstractEventLoop
+    _outbox: Outbox
     _server: Any
     _standing: ClassVar[tuple[Any, bytes]] = (None, b"")
     _worker: asyncio.Task[None] | None = None
@@ -53,16 +56,24 @@ class Answering:
             if exchange.gone:
                 return
             exchange.taken = True
+            self._outbox.running += 1
             try:
                 if self.full:
                     await self.drained()  # the client has not read the answers before this one
                 await self._app(exchange)
             except Exception:
                 log.exception("the application failed")
+            finally:
+                if not exchange.background:
+                    self.uncount()
             if exchange.gone:
                 self.running = self._coming = None
             elif not exchange.answered:
                 self.abort()  # whatever was sent of the answer, it is not whole
+
+    def uncount(self) -> None:
+        """A request has ended, or is none that anybody waits for."""
+        self._outbox.running -= 1
 
     def cancel_worker(self) -> bool:
         """Cancel what runs for a request; whether there is something to cancel."""

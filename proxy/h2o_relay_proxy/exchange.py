@@ -235,6 +235,11 @@ class Exchange:
             self._protocol.uncancel_worker()
         return self._cut
 
+    def stay(self) -> None:
+        """It answers for as long as the caller listens."""
+        self.background = True
+        self._protocol.uncount()
+
     # The answer.
 
     def reply(

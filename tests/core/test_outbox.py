@@ -22,9 +22,31 @@ class Wire:
         return self.closing
 
 
+def busy() -> Outbox:
+    """The loop's, while two requests are being answered."""
+    outbox = outbox_of(asyncio.get_running_loop())
+    outbox.running = 2
+    return outbox
+
+
+async def test_it_is_written_at_once_where_nothing_else_runs() -> None:
+    log: list[tuple[str, bytes]] = []
+    outbox, a = outbox_of(asyncio.get_running_loop()), Wire(log, "a")
+    for outbox.running in (0, 1):
+        outbox.put(a, b"1")
+        assert log.pop() == ("a", b"1")
+    outbox.running = 2
+    outbox.put(a, b"2")
+    outbox.running = 1  # but nothing overtakes what waits
+    outbox.put(a, b"3")
+    assert log == []
+    await asyncio.sleep(0)
+    assert log == [("a", b"2"), ("a", b"3")]
+
+
 async def test_it_is_written_in_the_next_turn_and_in_order() -> None:
     log: list[tuple[str, bytes]] = []
-    outbox, a, b = outbox_of(asyncio.get_running_loop()), Wire(log, "a"), Wire(log, "b")
+    outbox, a, b = busy(), Wire(log, "a"), Wire(log, "b")
     outbox.put(a, b"1")
     outbox.put(b, b"2")
     outbox.put(a, b"3")
@@ -41,7 +63,7 @@ async def test_what_comes_later_finds_it_written() -> None:
     """Whatever is called in a turn after `put` was, and was not asked for before."""
     log: list[tuple[str, bytes]] = []
     loop = asyncio.get_running_loop()
-    outbox, a = outbox_of(loop), Wire(log, "a")
+    outbox, a = busy(), Wire(log, "a")
     done = loop.create_future()
     outbox.put(a, b"1")
     loop.call_soon(lambda: done.set_result(list(log)))
@@ -50,7 +72,7 @@ async def test_what_comes_later_finds_it_written() -> None:
 
 async def test_flush_writes_at_once_and_only_once() -> None:
     log: list[tuple[str, bytes]] = []
-    outbox, a = outbox_of(asyncio.get_running_loop()), Wire(log, "a")
+    outbox, a = busy(), Wire(log, "a")
     outbox.put(a, b"1")
     outbox.flush()
     assert log == [("a", b"1")]
@@ -62,7 +84,7 @@ async def test_flush_writes_at_once_and_only_once() -> None:
 
 async def test_nothing_is_written_to_who_has_gone() -> None:
     log: list[tuple[str, bytes]] = []
-    outbox, a, b = outbox_of(asyncio.get_running_loop()), Wire(log, "a"), Wire(log, "b")
+    outbox, a, b = busy(), Wire(log, "a"), Wire(log, "b")
     outbox.put(a, b"1")
     outbox.put(b, b"2")
     a.closing = True
@@ -85,7 +107,7 @@ async def test_one_that_fails_holds_up_nobody(caplog: pytest.LogCaptureFixture) 
             raise RuntimeError("the handler is closed")
 
     log: list[tuple[str, bytes]] = []
-    outbox = outbox_of(asyncio.get_running_loop())
+    outbox = busy()
     outbox.put(Broken(log, "a"), b"1")
     outbox.put(Wire(log, "b"), b"2")
     await asyncio.sleep(0)

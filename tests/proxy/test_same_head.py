@@ -10,13 +10,14 @@ from typing import Any
 import orjson
 import pytest
 
+from h2o_relay.outbox import outbox_of
 from h2o_relay.testing.scripts import json
-from h2o_relay.testing.upstream import Answer, Received
+from h2o_relay.testing.upstream import Answer, Received, until
 from h2o_relay_proxy import protocol
 from h2o_relay_proxy.head import Head
 
 from .desk_kit import bearing, desked
-from .kit import KEY, MODEL, assert_error, chat, completion, post, relay
+from .kit import KEY, MODEL, assert_error, chat, completion, get, post, relay
 from .raw_client import Client, Reply
 
 HEAD = (
@@ -221,3 +222,28 @@ class TestConnections:
 
 async def replies(client: Client, count: int) -> list[Reply]:
     return [await client.reply() for _ in range(count)]
+
+
+async def test_requests_that_run_are_counted() -> None:
+    """However they end: what is written is gathered only where there are several."""
+    found: list[int] = []
+
+    async def script(received: Received, answer: Answer) -> None:
+        found.append(outbox_of(asyncio.get_running_loop()).running)
+        await (json({}) if received.json()["messages"][0]["content"] == "bad" else echo)(
+            received, answer
+        )
+
+    async with relay(script, admin_pass=KEY) as running:
+        outbox = outbox_of(asyncio.get_running_loop())
+        before = outbox.running
+        async with running.client() as watching, running.client() as client:
+            await watching.send(get("/admin/changes", authorization=f"Bearer {KEY}"))
+            await watching.head()
+            assert outbox.running == before, "a stream without an end is no reason to wait"
+            headers = {"authorization": f"Bearer {KEY}"}
+            for text in ("a", "bad", "b"):
+                await asked(client, saying(text, headers))
+            await client.send(saying("gone", headers))
+        await until(lambda: outbox.running == before, within=5)
+    assert found[:3] == [before + 1] * 3
